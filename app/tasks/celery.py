@@ -1,0 +1,20 @@
+"""The Celery application. Where it runs and how safely is the environment's to say; see ``settings.py``."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tasks.settings")
+
+
+class TasksCelery(Celery):
+    """Names a task of ``tasks/tasks.py`` ``tasks.add``, as the guides do, and not ``tasks.tasks.add``."""
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """Return the name of the task function `name` that is defined in `module`."""
+        return super().gen_task_name(name, module.removesuffix(".tasks"))
+
+
+app = TasksCelery("tasks")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()

@@ -1,0 +1,275 @@
+"""Submit a task, ask for its state, and check what both depend on. Knows nothing of HTTP."""
+
+import inspect
+import json
+import logging
+import math
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from celery import Celery, Task, states
+from celery.result import denied_join_result
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from . import tasks
+from .celery import app
+from .models import Submission
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 2  # seconds, each of these
+ANSWER_TIMEOUT = 3
+RETRY_POLICY = {"max_retries": 1, "interval_start": 0.2, "interval_step": 0, "interval_max": 0.2}
+MAX_INT = 2**53 - 1  # what every reader of JSON takes without rounding (RFC 7493)
+MAX_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Example:
+    """A task that the page and the API may submit, and the arguments that the page suggests."""
+
+    task: "Task[Any, Any]"
+    suggested: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The short name, such as `add`."""
+        return self.task.name.rpartition(".")[2]
+
+    @property
+    def about(self) -> str:
+        """What the task does, in a sentence."""
+        return inspect.getdoc(self.task.run) or ""
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """What the task takes, without the bound `self`."""
+        found = inspect.signature(self.task.run)
+        return found.replace(parameters=[p for p in found.parameters.values() if p.name != "self"])
+
+
+# Only these: everything else that the application has registered stays out of reach.
+EXAMPLES = {
+    example.name: example
+    for example in (
+        Example(tasks.add, {"x": 2, "y": 3}),
+        Example(tasks.mul, {"x": 6, "y": 7}),
+        Example(tasks.xsum, {"numbers": [1, 2, 3, 4]}),
+        Example(tasks.count, {"seconds": 10}),
+        Example(tasks.flaky, {"failures": 2}),
+        Example(tasks.fail, {"message": "as asked"}),
+    )
+}
+
+
+class BadRequest(Exception):
+    """The caller asked for something that cannot be submitted. `code` is for programs, the message for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Unavailable(Exception):
+    """Something that the answer depends on does not answer. `task_id` is set if the task may have been published."""
+
+    def __init__(self, part: str, message: str, task_id: uuid.UUID | None = None) -> None:
+        super().__init__(message)
+        self.part = part
+        self.task_id = task_id
+
+
+def answer_in_time(app: Celery) -> None:
+    """Bound each wait for the broker and the results by seconds, for a process that answers people.
+
+    A worker waits for a broker that comes back; a request must say that it is away. So this is for the web process
+    alone, and overrides there what the environment's loader sets for workers.
+    """
+    app.conf.update(
+        broker_connection_timeout=CONNECT_TIMEOUT,
+        broker_pool_acquire_timeout=CONNECT_TIMEOUT,
+        result_backend_always_retry=False,
+        redis_socket_connect_timeout=CONNECT_TIMEOUT,
+        redis_socket_timeout=ANSWER_TIMEOUT,
+    )
+    options = {
+        "redis": {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": ANSWER_TIMEOUT},
+        "amqp": {"read_timeout": ANSWER_TIMEOUT, "write_timeout": ANSWER_TIMEOUT},
+    }.get(app.connection_for_write().transport.driver_type, {})
+    app.conf.broker_transport_options = {**(app.conf.broker_transport_options or {}), **options}
+
+
+def _is(value: Any, wanted: Any) -> bool:
+    """Tell whether the JSON `value` is what the annotation `wanted` says."""
+    if wanted is int:
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INT
+    if wanted is float:
+        return _is(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if wanted == list[float]:
+        return isinstance(value, list) and all(_is(item, float) for item in value)
+    return isinstance(value, wanted)
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "a string", list[float]: "a list of numbers"}
+
+
+def validate(name: Any, args: Any, kwargs: Any) -> Example:
+    """Return the example that `name` means (`add` or `tasks.add`), or raise BadRequest and say what is wrong."""
+    if not isinstance(name, str) or (example := EXAMPLES.get(name.removeprefix("tasks."))) is None:
+        raise BadRequest("unknown_task", f"task must be one of: {', '.join(EXAMPLES)}")
+    if not isinstance(args, list):
+        raise BadRequest("bad_arguments", "args must be a list")
+    if not isinstance(kwargs, dict):
+        raise BadRequest("bad_arguments", "kwargs must be an object")
+    try:
+        bound = example.signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise BadRequest("bad_arguments", f"{example.name}{example.signature}: {error}") from None
+    for key, value in bound.arguments.items():
+        wanted = example.signature.parameters[key].annotation
+        if not _is(value, wanted):
+            raise BadRequest("bad_arguments", f"{key} must be {_WORDS[wanted]}")
+        if key == "seconds" and not 1 <= value <= MAX_SECONDS:
+            raise BadRequest("bad_arguments", f"{key} must be from 1 to {MAX_SECONDS}")
+    return example
+
+
+def submit(name: Any, args: Any, kwargs: Any) -> uuid.UUID:
+    """Publish a task and return its id once the broker has confirmed it.
+
+    Published first and recorded second: a record of a task that the broker never took would be a lie, while a missing
+    record only leaves the task out of the list of recent ones. So a database that is away costs nobody a task.
+
+    Raises:
+        BadRequest: the task or its arguments are wrong; nothing was published.
+        Unavailable: the broker refused or did not confirm in time; the task may run nevertheless.
+    """
+    example = validate(name, args, kwargs)
+    task_id = uuid.uuid4()
+    try:
+        with denied_join_result():  # nobody waits here: without this, each task subscribes this process to its result
+            example.task.apply_async(
+                args,
+                kwargs,
+                task_id=str(task_id),
+                retry=True,
+                retry_policy=RETRY_POLICY,
+                confirm_timeout=ANSWER_TIMEOUT,  # type: ignore[call-arg]  # kombu's, not yet in Celery's stubs
+            )
+    except Exception as error:  # each transport has its own errors; none of them is an acceptance
+        log.warning("broker did not confirm %s %s: %r", example.task.name, task_id, error)
+        message = "the broker did not confirm the task; submit it again later, or follow its id in case it runs"
+        raise Unavailable("broker", message, task_id) from error
+    try:
+        Submission.objects.create(id=task_id, task=example.task.name, args=args, kwargs=kwargs)
+    except DatabaseError as error:
+        log.warning("%s %s is published but not recorded: %r", example.task.name, task_id, error)
+    return task_id
+
+
+def _jsonable(value: Any) -> Any:
+    """Return `value` if JSON can carry it, else its representation."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return repr(value)
+    return value
+
+
+def _progress(meta: Any) -> dict[str, Any] | None:
+    """Return what a task reported of its progress, with the percentage."""
+    if not isinstance(meta, dict) or not meta.get("total"):
+        return None
+    return {**meta, "percent": round(100 * meta.get("current", 0) / meta["total"])}
+
+
+def describe(task_id: uuid.UUID, record: Submission | None = None) -> dict[str, Any]:
+    """Return all that is known of a task. PENDING is also what Celery says of an id that it has never seen.
+
+    Raises:
+        Unavailable: the result backend does not answer.
+    """
+    try:
+        meta: dict[str, Any] = app.backend.get_task_meta(str(task_id))
+    except Exception as error:  # each backend has its own errors
+        log.warning("no state of %s: %r", task_id, error)
+        raise Unavailable("results", "the result backend does not answer; try again") from error
+    state, result = meta["status"], meta.get("result")
+    failed = state in states.PROPAGATE_STATES or state == states.RETRY
+    done = meta.get("date_done")
+    return {
+        "id": str(task_id),
+        "task": meta.get("name") or (record.task if record else None),
+        "args": _jsonable(record.args if record else meta.get("args")),
+        "kwargs": _jsonable(record.kwargs if record else meta.get("kwargs")),
+        "created": record.created.isoformat() if record else None,
+        "state": state,
+        "ready": state in states.READY_STATES,
+        "progress": _progress(result) if state == "PROGRESS" else None,
+        "result": _jsonable(result) if state == states.SUCCESS else None,
+        "error": {"type": type(result).__name__, "message": str(result)} if failed else None,
+        "retries": meta.get("retries") or 0,
+        "worker": meta.get("worker"),
+        "date_done": done.isoformat() if isinstance(done, datetime) else done,
+    }
+
+
+def record_of(task_id: uuid.UUID) -> Submission | None:
+    """Return the record of a task, or None if there is none or the database does not answer."""
+    try:
+        return Submission.objects.filter(pk=task_id).first()
+    except DatabaseError as error:
+        log.warning("no record of %s: %r", task_id, error)
+        return None
+
+
+def recent(limit: int = 20) -> list[Submission]:
+    """Return the newest records.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    try:
+        return list(Submission.objects.all()[:limit])
+    except DatabaseError as error:
+        log.warning("no recent tasks: %r", error)
+        raise Unavailable("database", "the database does not answer; tasks can be submitted all the same") from error
+
+
+def _check_broker() -> None:
+    with app.connection_for_write() as broker:
+        broker.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT_TIMEOUT)
+        broker.default_channel  # noqa: B018 - opening it is the check: Redis connects no sooner
+
+
+def _check_results() -> None:
+    app.backend.get_task_meta(str(uuid.uuid4()))
+
+
+def _check_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+CHECKS: dict[str, Callable[[], None]] = {
+    "broker": _check_broker,
+    "results": _check_results,
+    "database": _check_database,
+}
+
+
+def readiness() -> dict[str, str]:
+    """Return `ok` or the kind of error of each thing that the app depends on; the log has the rest."""
+    found = {}
+    for part, check in CHECKS.items():
+        try:
+            check()
+            found[part] = "ok"
+        except Exception as error:  # noqa: BLE001 - whatever it is, this part is not ready
+            log.warning("%s is not ready: %r", part, error)
+            found[part] = type(error).__name__
+    return found

@@ -1,0 +1,72 @@
+"""The example tasks. A task may run twice, so each one is written to give the same answer the second time."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from celery import Task
+from django.utils import timezone
+
+from .celery import app
+
+KEEP_RECORDS = timedelta(days=1)  # as long as Celery keeps results
+
+
+@app.task
+def add(x: float, y: float) -> float:
+    """Add two numbers."""
+    return x + y
+
+
+@app.task
+def mul(x: float, y: float) -> float:
+    """Multiply two numbers."""
+    return x * y
+
+
+@app.task
+def xsum(numbers: list[float]) -> float:
+    """Sum a list of numbers."""
+    return sum(numbers)
+
+
+@app.task(bind=True)
+def count(self: "Task[Any, Any]", seconds: int = 10) -> int:
+    """Count the seconds, and report each one as progress."""
+    for current in range(seconds):
+        self.update_state(state="PROGRESS", meta={"current": current, "total": seconds})
+        time.sleep(1)
+    return seconds
+
+
+@app.task
+def fail(message: str = "as asked") -> None:
+    """Fail with a message, so that you see what a failure looks like."""
+    raise RuntimeError(message)
+
+
+@app.task(bind=True, autoretry_for=(ConnectionError,), max_retries=5, retry_backoff=True, retry_backoff_max=60)
+def flaky(self: "Task[Any, Any]", failures: int = 2) -> int:
+    """Fail the first few attempts and be retried, waiting longer each time; give up after five retries."""
+    attempt = self.request.retries + 1
+    if attempt <= failures:
+        raise ConnectionError(f"attempt {attempt} failed")
+    return attempt
+
+
+@app.task
+def tick() -> str:
+    """Record in the database that beat and a worker are alive. Beat sends it."""
+    from .models import Tick  # Django is ready by the time that a task runs, not when this module is imported
+
+    row, _ = Tick.objects.update_or_create(name="beat", defaults={"at": timezone.now()})
+    return row.at.isoformat()
+
+
+@app.task
+def prune() -> int:
+    """Delete the records of tasks whose results have expired. Beat sends it."""
+    from .models import Submission
+
+    deleted, _ = Submission.objects.filter(created__lt=timezone.now() - KEEP_RECORDS).delete()
+    return deleted

@@ -1,0 +1,17 @@
+"""The page, the API and the probes."""
+
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path("", views.index, name="index"),
+    path("tasks/<uuid:task_id>", views.detail, name="detail"),
+    path("api/tasks", views.api_tasks, name="api-tasks"),
+    path("api/tasks/<uuid:task_id>", views.api_task, name="api-task"),
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+]
+
+handler404 = "tasks.views.not_found"
+handler500 = "tasks.views.server_error"

@@ -1,0 +1,207 @@
+"""The page for people, the JSON API for programs, and the probes for machines."""
+
+import json
+import os
+import uuid
+from typing import Any, NoReturn
+
+from django.core.exceptions import RequestDataTooBig
+from django.db import Error as DatabaseError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods, require_safe
+from django.views.defaults import page_not_found
+from django.views.defaults import server_error as plain_server_error
+
+from . import service
+from .models import Submission, Tick
+
+CSP = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'"
+
+
+def release() -> str:
+    """Return the release that this process runs, if it was told."""
+    return os.environ.get("CELERY_RELEASE", "")
+
+
+# --- the page -----------------------------------------------------------------------------------------------------
+
+
+def _page(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    context = {"release": release(), **context}
+    response = render(request, template, context, status=status)
+    response["Content-Security-Policy"] = CSP
+    return response
+
+
+def _last_tick() -> Tick | None:
+    try:
+        return Tick.objects.filter(name="beat").first()
+    except DatabaseError:
+        return None
+
+
+def _parse(text: str, wanted: Any) -> Any:
+    """Return what a person typed as the JSON value that it means; a string stays one."""
+    if wanted is str:
+        return text
+    if wanted == list[float]:
+        text = f"[{text.strip().strip('[]')}]"
+    try:
+        return _loads(text)
+    except ValueError:
+        return text  # validation says which argument it is and what it must be
+
+
+def _arguments(request: HttpRequest, example: service.Example) -> dict[str, Any]:
+    parameters = example.signature.parameters.values()
+    return {p.name: _parse(request.POST[p.name], p.annotation) for p in parameters if p.name in request.POST}
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def index(request: HttpRequest) -> HttpResponse:
+    """Show the examples, a form for the chosen one, and the recent tasks; POST submits."""
+    name = request.POST.get("task", request.GET.get("task", ""))
+    example = service.EXAMPLES.get(name) or next(iter(service.EXAMPLES.values()))
+    status, error = 200, None
+    if request.method == "POST":
+        try:
+            return redirect("detail", service.submit(name, [], _arguments(request, example)))
+        except service.BadRequest as bad:
+            status, error = 422, f"{bad}."
+        except service.Unavailable as away:
+            status, error = 503, f"Not accepted: {away} ({away.task_id})."
+    fields = [
+        (p.name, request.POST.get(p.name, _text(example.suggested[p.name])))
+        for p in example.signature.parameters.values()
+    ]
+    context = {"examples": service.EXAMPLES.values(), "chosen": example, "fields": fields, "error": error}
+    try:
+        context |= {"recent": service.recent(), "tick": _last_tick()}
+    except service.Unavailable as away:
+        context["notice"] = f"No list of recent tasks: {away}."
+    return _page(request, "tasks/index.html", context, status)
+
+
+@never_cache
+@require_safe
+def detail(request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
+    """Show one task; the page's script follows it."""
+    record = service.record_of(task_id)
+    try:
+        return _page(request, "tasks/detail.html", {"task": service.describe(task_id, record), "id": task_id})
+    except service.Unavailable as away:
+        return _page(request, "tasks/detail.html", {"id": task_id, "error": f"No state: {away}."}, 503)
+
+
+# --- the API ------------------------------------------------------------------------------------------------------
+
+
+def _error(status: int, code: str, message: str, **extra: Any) -> JsonResponse:
+    headers = {"Retry-After": "5"} if status == 503 else None
+    return JsonResponse({"error": {"code": code, "message": message, **extra}}, status=status, headers=headers)
+
+
+def _away(away: service.Unavailable) -> JsonResponse:
+    extra = {"id": str(away.task_id), "url": reverse("api-task", args=[away.task_id])} if away.task_id else {}
+    return _error(503, f"{away.part}_unavailable", str(away), **extra)
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _loads(text: str | bytes) -> Any:
+    """Return the value of the JSON `text`; raise ValueError for whatever is not JSON, or nested beyond reason."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+@csrf_exempt  # a page of another site cannot send application/json here: browsers ask first, and nobody allows it
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def api_tasks(request: HttpRequest) -> JsonResponse:
+    """GET the recent tasks with their states; POST `{"task", "args", "kwargs"}` submits one: 202, with its id."""
+    if request.method != "POST":
+        try:
+            return JsonResponse({"tasks": [_document(record.pk, record) for record in service.recent()]})
+        except service.Unavailable as away:
+            return _away(away)
+    if request.content_type != "application/json":
+        return _error(415, "not_json", "send JSON, with the header Content-Type: application/json")
+    try:
+        body = _loads(request.body)
+    except RequestDataTooBig:
+        return _error(413, "too_large", "the body is larger than 64 KiB")
+    except ValueError as error:
+        return _error(400, "not_json", f"the body is not JSON: {error}")
+    if not isinstance(body, dict):
+        return _error(422, "bad_body", 'the body must be an object such as {"task": "add", "args": [2, 3]}')
+    if unknown := body.keys() - {"task", "args", "kwargs"}:
+        return _error(422, "bad_body", f"unknown: {', '.join(sorted(unknown))}; known: task, args, kwargs")
+    try:
+        task_id = service.submit(body.get("task"), body.get("args", []), body.get("kwargs", {}))
+    except service.BadRequest as bad:
+        return _error(422, bad.code, str(bad))
+    except service.Unavailable as away:
+        return _away(away)
+    url = reverse("api-task", args=[task_id])
+    return JsonResponse({"id": str(task_id), "url": url, "state": "PENDING"}, status=202, headers={"Location": url})
+
+
+def _document(task_id: uuid.UUID, record: Submission | None) -> dict[str, Any]:
+    return {**service.describe(task_id, record), "url": reverse("api-task", args=[task_id])}
+
+
+@never_cache
+@require_safe
+def api_task(request: HttpRequest, task_id: uuid.UUID) -> JsonResponse:
+    """Return what is known of one task."""
+    try:
+        return JsonResponse(_document(task_id, service.record_of(task_id)))
+    except service.Unavailable as away:
+        return _away(away)
+
+
+# --- probes and errors --------------------------------------------------------------------------------------------
+
+
+@never_cache
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Say that this process answers, and which release it runs. Touches nothing else."""
+    return JsonResponse({"status": "ok", "release": release()})
+
+
+@never_cache
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Say whether the broker, the results and the database answer: 200, or 503 and which one does not."""
+    checks = service.readiness()
+    ready = all(found == "ok" for found in checks.values())
+    body = {"status": "ok" if ready else "unavailable", "checks": checks, "release": release()}
+    return JsonResponse(body, status=200 if ready else 503)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Answer a program in JSON and a person in HTML."""
+    if request.path.startswith("/api/"):
+        return _error(404, "not_found", "there is no such address; a task's is /api/tasks/<uuid>")
+    return page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    """Answer a program in JSON and a person in HTML."""
+    if request.path.startswith("/api/"):
+        return _error(500, "internal_error", "the app has failed; its log says why")
+    return plain_server_error(request)
