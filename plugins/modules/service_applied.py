@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: MIT
+"""Ansible module: a systemd service that runs with the configuration its files hold now."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: service_applied
+short_description: A systemd service that runs with the configuration that its files hold now
+description:
+  - Remembers what a service's files held when it was last started, restarted or reloaded by this module. When they hold
+    something else, O(on_change) is done. A handler would forget that when a deployment is interrupted; this does not.
+  - A service that does not run is started, and one that runs but was never seen before is restarted.
+  - With nothing to do it costs one call of systemctl.
+author: Celery on Hosts
+options:
+  name:
+    description: The systemd unit, such as V(redis-server) or V(nginx.service).
+    type: str
+    required: true
+  files:
+    description: The files and folders that are the service's configuration. Content, owner and mode count.
+    type: list
+    elements: path
+    default: []
+  on_change:
+    description: What makes the service take up changed files. With V(command) it is O(command).
+    type: str
+    choices: [restart, reload, command]
+    default: restart
+  command:
+    description: The command of O(on_change=command), one element an argument.
+    type: list
+    elements: str
+    default: []
+  state:
+    description: Whether the service runs.
+    type: str
+    choices: [started, stopped]
+    default: started
+  enabled:
+    description: Whether the service starts when the host does.
+    type: bool
+    default: true
+  wait:
+    description: Wait until systemd says that it is done. Otherwise the job is queued and a later task sees the outcome.
+    type: bool
+    default: true
+  wait_for:
+    description: >-
+      After a start, restart or reload, wait until this accepts connections. A port, C(address:port), or the absolute
+      path of a Unix socket.
+    type: str
+  timeout:
+    description: How long O(wait_for) may take, in seconds.
+    type: int
+    default: 60
+  stamps:
+    description: The folder on the host that remembers what was applied.
+    type: path
+    default: /var/lib/celery-platform/applied
+"""
+
+EXAMPLES = r"""
+- name: Run Redis
+  celery_on_hosts.platform.service_applied:
+    name: redis-server
+    files: [/etc/redis/redis.conf, /etc/redis/users.acl, /etc/systemd/system/redis-server.service.d]
+    wait_for: "6379"
+
+- name: Run nginx
+  celery_on_hosts.platform.service_applied:
+    name: nginx
+    files: [/etc/nginx]
+    on_change: reload
+"""
+
+RETURN = r"""
+actions:
+  description: What was done (in check mode, what would be done).
+  returned: always
+  type: list
+  elements: str
+  sample: [daemon-reload, restart]
+changed_files:
+  description: The files that differ from what the service was started with.
+  returned: always
+  type: list
+  elements: str
+advice:
+  description: What to do about the failure.
+  returned: failure
+  type: str
+"""
+
+import hashlib
+import json
+import os
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+SHOWN = ("ActiveState", "UnitFileState", "NeedDaemonReload", "LoadState")
+
+
+class ServiceError(Exception):
+    """The service cannot be brought to run; `advice` says what to do."""
+
+    def __init__(self, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.advice = advice
+
+
+def digest(path: str) -> str:
+    """Return a digest of a file's content, owner and mode, or 'absent'."""
+    try:
+        info = os.stat(path)
+        with open(path, "rb") as file:
+            content = hashlib.sha256(file.read()).hexdigest()
+    except FileNotFoundError:
+        return "absent"
+    return f"{content} {stat.S_IMODE(info.st_mode):o} {info.st_uid}:{info.st_gid}"
+
+
+def digests(paths: list[str]) -> dict[str, str]:
+    """Return the digest of each file, those in folders included. A folder that is missing counts as empty."""
+    found = {}
+    for path in paths:
+        if os.path.isdir(path):
+            for folder, folders, names in os.walk(path):
+                folders.sort()
+                found.update({name: digest(name) for name in (os.path.join(folder, item) for item in sorted(names))})
+        else:
+            found[path] = digest(path)
+    return {path: value for path, value in found.items() if value != "absent"}
+
+
+def read_stamp(path: str) -> dict[str, str] | None:
+    """Return what was applied last, or None where nothing is known."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            stamp = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return None
+    return stamp if isinstance(stamp, dict) else None
+
+
+def write_stamp(path: str, found: dict[str, str]) -> None:
+    """Remember what was applied: whole or not at all, readable by root only."""
+    folder = os.path.dirname(path)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".new-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(found, file, indent=1)
+    os.rename(temporary, path)
+
+
+def differing(before: dict[str, str] | None, after: dict[str, str]) -> list[str]:
+    """Return the paths that were added, removed or changed."""
+    before = before or {}
+    return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+
+
+def plan(unit: dict[str, str], params: dict[str, Any], applied: bool) -> list[str]:
+    """Return the actions that bring a unit to the wanted state, in order.
+
+    Args:
+        unit: what `systemctl show` says.
+        params: the module's parameters.
+        applied: whether the service has taken up the files as they are.
+    """
+    actions = []
+    if unit["NeedDaemonReload"] == "yes" or unit["LoadState"] == "not-found":
+        actions.append("daemon-reload")
+    if params["enabled"] and unit["UnitFileState"] in ("disabled", ""):
+        actions.append("enable")
+    if not params["enabled"] and unit["UnitFileState"] == "enabled":
+        actions.append("disable")
+    running = unit["ActiveState"] in ("active", "reloading", "activating")
+    if params["state"] == "stopped":
+        if running:
+            actions.append("stop")
+    elif not running:
+        actions += ["reset-failed"] if unit["ActiveState"] == "failed" else []
+        actions.append("start")
+    elif not applied:
+        # what is not up yet cannot reload
+        reloadable = unit["ActiveState"] != "activating"
+        actions.append(params["on_change"] if reloadable or params["on_change"] == "command" else "restart")
+    return actions
+
+
+def address(text: str) -> tuple[int, Any]:
+    """Return the socket family and address of a port, address:port or path."""
+    if text.startswith("/"):
+        return socket.AF_UNIX, text
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    return (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, int(port))
+
+
+class Systemd:
+    """The calls of systemctl that one service needs."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name if "." in name else f"{name}.service"
+
+    def call(self, *command: str) -> None:
+        """Run a command.
+
+        Raises:
+            ServiceError: it failed; the message has its output and the unit's last log lines.
+        """
+        try:
+            done = subprocess.run(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                check=False,
+            )
+        except OSError as error:
+            raise ServiceError(f"{command[0]} cannot be run: {error.strerror}.", "Is it installed?") from error
+        if done.returncode:
+            raise self.failure(f"`{' '.join(command)}` failed:\n{done.stdout.strip()}")
+
+    def failure(self, message: str) -> ServiceError:
+        """Return an error with the unit's last log lines."""
+        try:
+            journal = subprocess.run(
+                ["journalctl", "--unit", self.name, "--lines", "20", "--no-pager", "--output", "cat"],
+                capture_output=True,
+                text=True,
+                check=False,
+            ).stdout.strip()
+        except OSError:
+            journal = ""
+        lines = f"\nThe last lines of its log:\n{journal}" if journal else ""
+        return ServiceError(
+            message + lines,
+            f"Correct what the log of {self.name} complains of (journalctl -u {self.name}) and deploy again: "
+            "what was not applied is applied then.",
+        )
+
+    def show(self) -> dict[str, str]:
+        """Return the unit's state; a host without systemd has no unit."""
+        try:
+            done = subprocess.run(
+                ["systemctl", "show", self.name, f"--property={','.join(SHOWN)}"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except OSError:
+            done = None
+        lines = done.stdout.splitlines() if done else []
+        state = dict.fromkeys(SHOWN, "") | dict(line.split("=", 1) for line in lines if "=" in line)
+        return state | {"LoadState": state["LoadState"] or "not-found"}
+
+    def wait_for(self, place: str, timeout: float) -> None:
+        """Wait until something accepts connections at a place.
+
+        Raises:
+            ServiceError: nothing did within `timeout` seconds, or the unit failed.
+        """
+        family, target = address(place)
+        deadline = time.monotonic() + timeout
+        pause = 0.05
+        while True:
+            with socket.socket(family, socket.SOCK_STREAM) as client:
+                client.settimeout(2)
+                try:
+                    client.connect(target)
+                    return
+                except OSError as error:
+                    reason = error.strerror or str(error)
+            if time.monotonic() > deadline:
+                raise self.failure(f"{self.name} does not accept connections at {place} after {timeout:g} s: {reason}.")
+            if pause > 0.5 and self.show()["ActiveState"] == "failed":
+                raise self.failure(f"{self.name} failed before it accepted connections at {place}.")
+            time.sleep(pause)
+            pause = min(pause * 1.5, 1)
+
+
+def run(systemd: Systemd, actions: list[str], params: dict[str, Any]) -> None:
+    """Do the actions.
+
+    Raises:
+        ServiceError: one failed.
+    """
+    queue = () if params["wait"] else ("--no-block",)
+    for action in actions:
+        if action == "command":
+            systemd.call(*params["command"])
+        elif action == "daemon-reload":
+            systemd.call("systemctl", "daemon-reload")
+        elif action in ("enable", "disable", "reset-failed"):
+            systemd.call("systemctl", action, "--quiet", systemd.name)
+        else:
+            systemd.call("systemctl", action, *queue, systemd.name)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "files": {"type": "list", "elements": "path", "default": []},
+            "on_change": {"type": "str", "choices": ["restart", "reload", "command"], "default": "restart"},
+            "command": {"type": "list", "elements": "str", "default": []},
+            "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+            "enabled": {"type": "bool", "default": True},
+            "wait": {"type": "bool", "default": True},
+            "wait_for": {"type": "str"},
+            "timeout": {"type": "int", "default": 60},
+            "stamps": {"type": "path", "default": "/var/lib/celery-platform/applied"},
+        },
+        required_if=[("on_change", "command", ["command"])],
+        supports_check_mode=True,
+    )
+    params = module.params
+    systemd = Systemd(params["name"])
+    stamp = os.path.join(params["stamps"], f"{systemd.name}.json")
+    found = digests(params["files"])
+    before = read_stamp(stamp)
+    unit = systemd.show()
+    actions = plan(unit, params, applied=before == found)
+    changed_files = differing(before, found)
+    result = {
+        "changed": bool(actions),
+        "actions": actions,
+        "changed_files": changed_files,
+        "diff": {
+            "before": "",
+            "after": "".join(f"{systemd.name}: {action}\n" for action in actions)
+            + "".join(f"  because of {path}\n" for path in changed_files if actions),
+        },
+    }
+    if module.check_mode:
+        module.exit_json(**result)
+    try:
+        if unit["LoadState"] == "masked":
+            raise ServiceError(f"{systemd.name} is masked.", f"If nobody wants that: systemctl unmask {systemd.name}")
+        if unit["LoadState"] == "not-found":  # a unit file that is new: what it is shows after the reload
+            systemd.call("systemctl", "daemon-reload")
+            unit = systemd.show()
+            if unit["LoadState"] == "not-found":
+                raise ServiceError(
+                    f"There is no unit {systemd.name} on this host.",
+                    "Install its package, or write its unit file, first.",
+                )
+            actions = plan(unit, params, applied=before == found)
+            result["actions"] = ["daemon-reload", *(action for action in actions if action != "daemon-reload")]
+        run(systemd, actions, params)
+        active = any(action in ("start", "restart", "reload", "command") for action in actions)
+        if active and params["wait_for"]:
+            systemd.wait_for(params["wait_for"], params["timeout"])
+        if before != found and params["state"] == "started":
+            write_stamp(stamp, found)
+    except ServiceError as error:
+        module.fail_json(msg=f"{error}\nWhat to do: {error.advice}", advice=error.advice)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
