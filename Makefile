@@ -1,0 +1,79 @@
+# The front door. `make` lists the verbs.
+#   INVENTORY=inventories/…   where to (default: the lab, a host made on this machine)
+#   LIMIT=… ARGS='…'          passed on to ansible-playbook;  CHECK=1: a dry run that shows every difference
+
+INVENTORY ?= inventories/lab
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+
+is_lab := $(shell grep -qs '^lab:' $(INVENTORY)/hosts.yml && echo --lab)
+play = ansible-playbook -i $(INVENTORY) $(if $(LIMIT),--limit '$(LIMIT)') $(if $(CHECK),--check --diff) $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help:
+	@printf 'make VERB [INVENTORY=%s]\n\n' '$(INVENTORY)'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: setup setup-lab
+setup:  ## Make the tools of this clone: system packages, a locked Python environment (every verb does it first)
+	@bin/setup $(is_lab)
+setup-lab:
+	@bin/setup --lab
+
+# --- the platform ---------------------------------------------------------------------------------------------------
+.PHONY: deploy status ssh
+deploy: setup  ## Bring the hosts to the state that the inventory describes; CHECK=1 only says what it would change
+	@$(if $(is_lab),bin/lab $(INVENTORY))
+	@$(play) playbooks/site.yml
+
+status: setup  ## Show the health of all hosts in one table
+	@$(play) playbooks/status.yml
+
+ssh: setup  ## Open a shell as root on a host, or run one command there: [HOST=…] [CMD='…']
+	@bin/ssh $(INVENTORY) '$(HOST)' '$(subst ','\'',$(value CMD))'
+
+# --- the lab --------------------------------------------------------------------------------------------------------
+.PHONY: lab destroy
+lab: setup-lab  ## Make or start the lab's hosts, and nothing on them
+	@bin/lab $(INVENTORY)
+
+destroy: setup  ## Remove the lab: its hosts, their data, its network and keys, nothing else
+	@bin/lab --destroy $(INVENTORY)
+
+# --- proof ----------------------------------------------------------------------------------------------------------
+.PHONY: test lint unit molecule bench-deploy
+test: setup-lab lint  ## Run all tests that CI runs
+	@pytest
+
+lint: setup  ## Read everything: Ansible, YAML, Python, shell
+	@yamllint --strict .
+	@ansible-lint --offline
+	@ruff check . && ruff format --check .
+	@mypy
+	@shellcheck $$(git ls-files --cached --others --exclude-standard | xargs grep -lE '^#!.*\b(ba)?sh$$')
+
+unit: setup  ## Run the tests that need no host
+	@pytest tests/unit $(ARGS)
+
+molecule: setup-lab  ## Prove the platform on hosts of its own: [SCENARIO=default|debian12|redis|plain|plain-redis]
+	@molecule test --scenario-name $(or $(SCENARIO),default) $(ARGS)
+
+bench-deploy: setup-lab  ## Measure a deployment against a shell script that only installs the packages
+	@bench/deploy
+
+# --- upkeep ---------------------------------------------------------------------------------------------------------
+.PHONY: upgrade docs clean
+upgrade: setup  ## Lock every dependency anew, at its latest version
+	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --custom-compile-command 'make upgrade' --output-file requirements/dev.txt requirements/dev.in
+	@uv lock --quiet --upgrade --project app
+	@git diff --stat -- requirements app
+
+docs: setup  ## Write the reference of all variables from the roles' argument specs
+	@bin/docs
+
+clean:  ## Remove what the verbs made in this clone, but for the lab (make destroy) and its secrets
+	rm -rf .venv .ansible .cache .mypy_cache .pytest_cache .ruff_cache build dist
