@@ -1,0 +1,103 @@
+"""The loader that brings the platform to an application that knows nothing of it.
+
+Celery reads ``CELERY_LOADER`` for every app in every process, so workers, beat, web processes and shells all get the
+same defaults. What the application sets itself, by whatever means, still wins.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery, signals
+from celery.app.utils import Settings
+from celery.loaders.app import AppLoader
+from kombu.entity import Exchange, Queue
+
+from . import canary, control, liveness, logs, transport  # noqa: F401  (control registers itself)
+from .config import Platform
+
+# How a publish is tried again while the broker is away. A producer hears of it soon and can act; a worker and beat
+# have nobody to tell, and nothing better to do than wait.
+PRODUCER_RETRY: dict[str, Any] = {"max_retries": 6, "interval_start": 0, "interval_step": 0.5, "interval_max": 2}
+SERVER_RETRY: dict[str, Any] = {"max_retries": 1_000_000, "interval_start": 0, "interval_step": 0.5, "interval_max": 5}
+
+# Options in these are added one by one, for an application that sets some of its own means to lose none of the others.
+_MERGED = ("broker_transport_options", "result_backend_transport_options")
+
+
+def platform_queues(platform: Platform) -> list[Queue]:
+    """Describe every queue of the platform, each with an exchange of its own name."""
+    return [
+        Queue(
+            name,
+            Exchange(name, type=platform.exchange_type),
+            routing_key=name,
+            queue_arguments=dict(platform.queue_arguments) or None,
+        )
+        for name in platform.queues
+    ]
+
+
+class Loader(AppLoader):
+    """Celery's usual loader, with the platform's settings below the application's own.
+
+    Raises:
+        PlatformError: ``CELERY_PLATFORM`` does not name a readable platform.json.
+    """
+
+    def __init__(self, app: Celery, **kwargs: Any) -> None:
+        super().__init__(app, **kwargs)
+        self.platform = Platform.load()
+        self.defaults: dict[str, Any] = {}
+        if self.platform.broker == "rabbitmq":
+            transport.install()
+        logs.install()
+        app.steps["worker"].add(liveness.WorkerLiveness)
+        signals.beat_init.connect(self._on_beat_init, weak=False)
+
+    @property
+    def conf(self) -> Any:
+        """What the application configured, read by Celery just before it sends ``on_after_configure``.
+
+        The signal is connected here, not in the constructor: Celery's support for Django makes the loader when the
+        app has no signals yet.
+        """
+        self.app.on_after_configure.connect(self._configure, weak=False)
+        return super().conf
+
+    def _configure(self, sender: Celery, source: Settings, **_: Any) -> None:
+        """Put the platform's defaults between the application's settings and Celery's.
+
+        ``add_defaults`` would put them above what ``config_from_object`` read.
+        """
+        platform = self.platform
+        self.defaults = {
+            "task_publish_retry_policy": PRODUCER_RETRY,
+            "task_default_queue": "celery" if "celery" in platform.queues else platform.queues[0],
+            "task_default_exchange_type": platform.exchange_type,
+            "task_queues": platform_queues(platform),
+            **platform.settings,
+        }
+        for name in _MERGED:
+            ours, theirs = self.defaults.get(name), source.get(name)
+            if ours and theirs:
+                source[name] = {**ours, **theirs}
+        for layers in (source.maps, source.defaults):
+            layers.insert(len(layers) - 1, self.defaults)
+        canary.register(sender)
+
+    def on_worker_init(self) -> None:
+        """A worker waits for its broker and its result store as long as it takes; see SERVER_RETRY."""
+        # Touching the configuration makes sure that it is read, and our defaults with it.
+        self.app.conf.finalize()
+        self.defaults.setdefault("result_backend_always_retry", True)
+        if "task_publish_retry_policy" not in self.platform.settings:
+            self.defaults["task_publish_retry_policy"] = SERVER_RETRY
+
+    on_worker_process_init = on_worker_init
+
+    def _on_beat_init(self, sender: Any, **_: Any) -> None:
+        if sender.app is self.app:
+            if "task_publish_retry_policy" not in self.platform.settings:
+                self.defaults["task_publish_retry_policy"] = SERVER_RETRY
+            liveness.watch_beat(sender)
