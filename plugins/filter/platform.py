@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""Filters of the platform: what a template says badly."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+try:
+    from ansible.errors import AnsibleFilterError as _Error
+except ImportError:  # the unit tests need no Ansible
+    _Error = ValueError
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def rabbitmq_password_hash(password: str, user: str) -> str:
+    """Return a password as RabbitMQ's definitions hold it (rabbit_password_hashing_sha256).
+
+    The salt follows from user and password, so that the same ones give the same file again.
+
+    Args:
+        password: the password.
+        user: the account's name.
+
+    Raises:
+        AnsibleFilterError: the password is empty.
+    """
+    if not password:
+        raise _Error(f"rabbitmq_password_hash: the password of {user} is empty")
+    salt = hashlib.sha256(f"{user}\0{password}".encode()).digest()[:4]
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def _pairs(variables: Any, filter_name: str) -> list[tuple[str, str]]:
+    """Return environment variables as pairs of text, refusing what no environment can hold."""
+    if not isinstance(variables, Mapping):
+        raise _Error(f"{filter_name}: expected a mapping of names to values, found {type(variables).__name__}")
+    pairs = []
+    for name, value in variables.items():
+        if not isinstance(name, str) or not NAME.match(name):
+            raise _Error(f"{filter_name}: {name!r} is no name of an environment variable; allowed: letters, digits, _")
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise _Error(f"{filter_name}: {name} is {value!r}; programs see text, so write it in quotes")
+        text = str(value)
+        if re.search(r"[\n\r\0]", text):
+            raise _Error(f"{filter_name}: the value of {name} has more than one line, which is not possible here")
+        pairs.append((name, text))
+    return sorted(pairs)
+
+
+def env_file(variables: Mapping[str, Any]) -> str:
+    """Return environment variables as `KEY='value'` lines, sorted, for `.` of a shell.
+
+    Raises:
+        AnsibleFilterError: a name or a value that cannot be written so.
+    """
+    lines = []
+    for name, value in _pairs(variables, "env_file"):
+        quoted = value.replace("'", "'\\''")
+        lines.append(f"{name}='{quoted}'\n")
+    return "".join(lines)
+
+
+def supervisor_quote(value: Any) -> str:
+    """Return a value quoted for `environment=` of a supervisord program.
+
+    supervisord expands %, knows no escapes inside quotes, strips quotes of either kind from both ends, and takes a
+    semicolon or a hash after a space for a comment. What that cannot hold is refused; it belongs into a file.
+
+    Raises:
+        AnsibleFilterError: the value cannot be written so.
+    """
+    text = str(value)
+    if re.search(r"[\n\r\0]", text) or re.search(r"\s[;#]", text) or ('"' in text and "'" in text):
+        raise _Error(f"supervisor_quote: {text!r} cannot be written into supervisord's configuration")
+    if text != text.strip("'\""):
+        raise _Error(f"supervisor_quote: {text!r} begins or ends with a quote, which supervisord would drop")
+    quote = "'" if '"' in text else '"'
+    return quote + text.replace("%", "%%") + quote
+
+
+def supervisor_environment(variables: Mapping[str, Any]) -> str:
+    """Return environment variables as supervisord's `environment=` takes them, sorted.
+
+    Raises:
+        AnsibleFilterError: a name or a value that cannot be written so.
+    """
+    return ",".join(f"{name}={supervisor_quote(value)}" for name, value in _pairs(variables, "supervisor_environment"))
+
+
+def _programs(report: Mapping[str, Any]) -> str:
+    programs = report.get("programs") or []
+    if isinstance(programs, Mapping):
+        programs = [
+            {"program": name, **(value if isinstance(value, Mapping) else {})} for name, value in programs.items()
+        ]
+    return " ".join(
+        (str(item.get("program", item.get("name", "?"))) + ("" if item.get("ok", True) else "!"))
+        if isinstance(item, Mapping)
+        else str(item)
+        for item in programs
+    )
+
+
+def _canary(report: Mapping[str, Any]) -> str:
+    canary = report.get("canary_ms", report.get("canary"))
+    if isinstance(canary, Mapping):
+        canary = list(canary.values())
+    if isinstance(canary, Sequence) and not isinstance(canary, str):
+        values = [item.get("ms") if isinstance(item, Mapping) else item for item in canary]
+        numbers = [value for value in values if isinstance(value, int | float)]
+        canary = max(numbers) if numbers else None
+    return f"{canary:.0f}" if isinstance(canary, int | float) else str(canary or "-")
+
+
+def health_table(reports: Sequence[Mapping[str, Any]]) -> str:
+    """Return the health reports of hosts as one table, a line each, worst first, problems below.
+
+    Args:
+        reports: what `celery-health --json` printed on each host.
+    """
+    head = ("host", "status", "release", "programs", "canary ms", "problems")
+    rows = []
+    for report in reports:
+        problems = report.get("problems") or []
+        texts = [str(item.get("message", item)) if isinstance(item, Mapping) else str(item) for item in problems]
+        release = report.get("release")
+        name = release.get("release_id") if isinstance(release, Mapping) else release
+        row = (report.get("host", "?"), report.get("status", "?"), name or "-", _programs(report) or "-")
+        rows.append((*map(str, row), _canary(report), "; ".join(texts) or "-"))
+    rows.sort(key=lambda row: (row[1] in ("healthy", "ok"), row[0]))
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
+    )
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Callable[..., str]]:
+        return {
+            "rabbitmq_password_hash": rabbitmq_password_hash,
+            "env_file": env_file,
+            "supervisor_quote": supervisor_quote,
+            "supervisor_environment": supervisor_environment,
+            "health_table": health_table,
+        }
