@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from celery import Celery, Task, states
+from celery import Task, states
 from celery.result import denied_join_result
 from django.db import Error as DatabaseError
 from django.db import connection
@@ -18,11 +18,10 @@ from django.db import connection
 from . import tasks
 from .celery import app
 from .models import Submission
+from .timeouts import ANSWER, CONNECT
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 2  # seconds, each of these
-ANSWER_TIMEOUT = 3
 RETRY_POLICY = {"max_retries": 1, "interval_start": 0.2, "interval_step": 0, "interval_max": 0.2}
 MAX_INT = 2**53 - 1  # what every reader of JSON takes without rounding (RFC 7493)
 MAX_SECONDS = 3600
@@ -83,26 +82,6 @@ class Unavailable(Exception):
         self.task_id = task_id
 
 
-def answer_in_time(app: Celery) -> None:
-    """Bound each wait for the broker and the results by seconds, for a process that answers people.
-
-    A worker waits for a broker that comes back; a request must say that it is away. So this is for the web process
-    alone, and overrides there what the environment's loader sets for workers.
-    """
-    app.conf.update(
-        broker_connection_timeout=CONNECT_TIMEOUT,
-        broker_pool_acquire_timeout=CONNECT_TIMEOUT,
-        result_backend_always_retry=False,
-        redis_socket_connect_timeout=CONNECT_TIMEOUT,
-        redis_socket_timeout=ANSWER_TIMEOUT,
-    )
-    options = {
-        "redis": {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": ANSWER_TIMEOUT},
-        "amqp": {"read_timeout": ANSWER_TIMEOUT, "write_timeout": ANSWER_TIMEOUT},
-    }.get(app.connection_for_write().transport.driver_type, {})
-    app.conf.broker_transport_options = {**(app.conf.broker_transport_options or {}), **options}
-
-
 def _is(value: Any, wanted: Any) -> bool:
     """Tell whether the JSON `value` is what the annotation `wanted` says."""
     if wanted is int:
@@ -158,7 +137,7 @@ def submit(name: Any, args: Any, kwargs: Any) -> uuid.UUID:
                 task_id=str(task_id),
                 retry=True,
                 retry_policy=RETRY_POLICY,
-                confirm_timeout=ANSWER_TIMEOUT,  # type: ignore[call-arg]  # kombu's, not yet in Celery's stubs
+                confirm_timeout=ANSWER,  # type: ignore[call-arg]  # kombu's, not yet in Celery's stubs
             )
     except Exception as error:  # each transport has its own errors; none of them is an acceptance
         log.warning("broker did not confirm %s %s: %r", example.task.name, task_id, error)
@@ -242,7 +221,7 @@ def recent(limit: int = 20) -> list[Submission]:
 
 def _check_broker() -> None:
     with app.connection_for_write() as broker:
-        broker.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT_TIMEOUT)
+        broker.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT)
         broker.default_channel  # noqa: B018 - opening it is the check: Redis connects no sooner
 
 

@@ -5,7 +5,7 @@ import os
 from django.core.wsgi import get_wsgi_application
 
 from .celery import app
-from .service import answer_in_time
+from .timeouts import answer_in_time
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tasks.settings")
 
