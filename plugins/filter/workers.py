@@ -1,0 +1,69 @@
+"""Jinja filters that turn the entries of ``celery_workers`` into supervisord programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.celery_on_hosts.platform.plugins.filter.platform import env_file
+
+_OPTIONS = {
+    "concurrency": "--concurrency",
+    "autoscale": "--autoscale",
+    "prefetch_multiplier": "--prefetch-multiplier",
+    "max_tasks_per_child": "--max-tasks-per-child",
+    "max_memory_per_child": "--max-memory-per-child",
+}
+
+
+def worker_program(worker: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The supervisord program of one entry of ``celery_workers``.
+
+    Args:
+        worker: the entry, as the user wrote it (checked by the preflight).
+        defaults: ``time_limit``, ``soft_time_limit``, ``stop_wait`` (seconds) for what the entry leaves out.
+
+    Returns:
+        ``program`` and ``node`` (``name@%h``) names, ``queues``, ``arguments`` (of ``celery worker``),
+        ``stop_wait`` in seconds, ``environment``.
+    """
+    name = worker["name"]
+    pool = worker.get("pool", "prefork")
+    arguments = [f"--hostname={name}@%h", f"--queues={','.join(worker['queues'])}", f"--pool={pool}"]
+    arguments += [f"{flag}={worker[key]}" for key, flag in _OPTIONS.items() if worker.get(key) is not None]
+    limit = worker.get("time_limit", defaults["time_limit"])
+    # Celery enforces the hard limit in the prefork pool only (its user guide, "Workers", "Time limits").
+    if pool == "prefork":
+        arguments.append(f"--time-limit={limit}")
+        arguments.append(f"--soft-time-limit={worker.get('soft_time_limit', min(defaults['soft_time_limit'], limit))}")
+    arguments.append(f"--loglevel={worker.get('loglevel', 'INFO')}")
+    arguments += worker.get("arguments", [])
+    margin = defaults["stop_wait"] - defaults["time_limit"]
+    return {
+        "name": name,
+        "program": name if name == "celery" else f"celery-{name}",
+        "node": f"{name}@%h",
+        "pool": pool,
+        "queues": list(worker["queues"]),
+        "arguments": arguments,
+        "stop_wait": worker.get("stop_wait", limit + margin),
+        "environment": dict(worker.get("environment", {})),
+    }
+
+
+def environment_file(program: Mapping[str, Any]) -> dict[str, Any]:
+    """The file that holds a program's own environment, as an entry for the module ``files``."""
+    return {
+        "dest": f"/etc/celery/{program['program']}.environment",
+        "secret": env_file(program["environment"]),
+        "group": "celery",
+        "mode": "0640",
+    }
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Any]:
+        """The filters by name."""
+        return {"worker_program": worker_program, "environment_file": environment_file}
