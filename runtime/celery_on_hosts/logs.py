@@ -29,7 +29,7 @@ class TaskContextFormatter(ColorFormatter):
 def _after_setup(logger: logging.Logger, colorize: bool | None = None, **_: Any) -> None:
     for handler in logger.handlers:
         old = handler.formatter
-        if type(old) is ColorFormatter:
+        if old is not None and type(old) is ColorFormatter:
             handler.setFormatter(TaskContextFormatter(old._fmt, datefmt=old.datefmt, use_color=bool(colorize)))
 
 
