@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +6,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from unit_settings import BARE
 
 from tasks.timeouts import answer_in_time
 
@@ -15,7 +15,7 @@ APP = Path(__file__).resolve().parent.parent
 
 def run(code: str, **env: str) -> str:
     """Run Python code in an environment that has these variables and nothing else of ours."""
-    env = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "tasks.settings", **env}
+    env = {**BARE, "DJANGO_SETTINGS_MODULE": "tasks.settings", **env}
     return subprocess.check_output([sys.executable, "-c", code], cwd=APP, env=env, text=True)
 
 

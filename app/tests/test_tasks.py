@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -8,6 +7,7 @@ import pytest
 from celery.app.utils import find_app
 from django.core.management import call_command
 from django.utils import timezone
+from unit_settings import BARE
 
 import tasks
 from tasks import add, app, count, fail, flaky, mul, prune, tick, xsum
@@ -78,7 +78,7 @@ def test_beat_sends_only_tasks_that_exist() -> None:
 
 @pytest.mark.parametrize("settings_module", [None, "tasks.settings"])
 def test_plain_python_can_send_a_task(settings_module: str | None) -> None:
-    env = {"PATH": os.environ["PATH"], "CELERY_BROKER_URL": "memory://", "CELERY_RESULT_BACKEND": "cache+memory://"}
+    env = {**BARE, "CELERY_BROKER_URL": "memory://", "CELERY_RESULT_BACKEND": "cache+memory://"}
     if settings_module:
         env["DJANGO_SETTINGS_MODULE"] = settings_module
     code = "from tasks import add; print(add.delay(2, 3).status)"

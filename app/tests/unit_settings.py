@@ -2,6 +2,9 @@
 
 import os
 
+# What a program that a test starts may have of the environment: how to find Python, and nothing of the app's.
+BARE = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+
 os.environ |= {
     "CELERY_BROKER_URL": "memory://",
     "CELERY_RESULT_BACKEND": "cache+memory://",
@@ -11,6 +14,6 @@ os.environ |= {
     "CELERY_RELEASE": "r-test",
 }
 
-from tasks.settings import *  # noqa: F403
+from tasks.settings import *  # noqa: E402, F403
 
 CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.02}  # seconds
