@@ -50,16 +50,19 @@ test: setup-lab lint  ## Run all tests that CI runs
 
 lint: setup  ## Read everything: Ansible, YAML, Python, shell
 	@yamllint --strict .
-	@ansible-lint --offline
-	@ruff check . && ruff format --check .
+	@ansible-lint
+	@ruff check --quiet && ruff format --check --quiet
 	@mypy
-	@shellcheck $$(git ls-files --cached --others --exclude-standard | xargs grep -lE '^#!.*\b(ba)?sh$$')
+	@bin/in-app app mypy
+	@bin/in-app runtime mypy
+	@shellcheck $$(git ls-files --cached --others --exclude-standard | grep -v '\.j2$$' | xargs grep -lE '^#!.*sh$$')
 
 unit: setup  ## Run the tests that need no host
 	@pytest tests/unit $(ARGS)
 
 molecule: setup-lab  ## Prove the platform on hosts of its own: [SCENARIO=default|debian12|redis|plain|plain-redis]
-	@molecule test --scenario-name $(or $(SCENARIO),default) $(ARGS)
+	@MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/molecule/$(or $(SCENARIO),default) \
+	  molecule test --no-command-borders --scenario-name $(or $(SCENARIO),default) $(ARGS)
 
 bench-deploy: setup-lab  ## Measure a deployment against a shell script that only installs the packages
 	@bench/deploy

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Runs inside a new host: waits until it has booted, lets the key on stdin log in as USER, prints the host's own key.
 # Usage: sh -c "$(cat connect.sh)" connect USER SECONDS
 set -eu

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Makes the lab's network where there is none, and describes it.
 # Usage: sh -c "$(cat network.sh)" network NAME LABEL=VALUE
 set -eu
