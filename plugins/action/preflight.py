@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.preflight import check, render
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.preflight import SECRETS, check, render
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.release import (
     ReleaseError,
     find_lock,
@@ -20,7 +19,6 @@ from ansible_collections.celery_on_hosts.platform.plugins.module_utils.release i
 )
 
 GROUPS = ("brokers", "results", "database", "workers", "beat", "web", "monitoring", "proxy")
-SECRETS = ("_password", "_secret_key")
 
 
 def read_source(path: str) -> dict[str, Any]:
@@ -91,5 +89,5 @@ class ActionModule(ActionBase):
                 state["errors"][key] = " ".join(str(error).split())
         source = state["vars"].get("celery_app_source")
         if isinstance(source, str) and source:
-            state["vars"]["celery_app_source"] = os.path.abspath(os.path.expanduser(source))
+            state["vars"]["celery_app_source"] = str(Path(source).expanduser().absolute())
         return state

@@ -3,6 +3,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible import constants as C
+from ansible.plugins.callback.default import CallbackModule as Default
+
 DOCUMENTATION = r"""
 name: progress
 type: stdout
@@ -20,73 +33,54 @@ requirements:
   - set as stdout in configuration
 """
 
-import json
-import os
-import re
-import shutil
-import sys
-import time
-from collections.abc import Mapping
-from typing import Any
-
-from ansible import constants as C
-from ansible.plugins.callback.default import CallbackModule as Default
-
 # What a failure's text contains, and what to do about it; the first that fits.
-HINTS = (
+HINTS: dict[tuple[str, ...], str] = {
     (
-        (
-            r"python3?: (command )?not found|No such file or directory: '?[\w/]*python|/python3?:? (not found|No such file)"
-            r"|interpreter .* not found|No python interpreters found|module_stdout.*python3?: not found"
-        ),
-        "The host has no Python. On it, as root: apt-get install python3",
-    ),
+        r"python3?: (command )?not found",
+        r"/python3?:? (not found|No such file)",
+        r"No such file or directory: '?[\w/]*python",
+        r"interpreter .* not found",
+    ): "The host has no Python. On it, as root: apt-get install python3",
     (
-        r"sudo: (command )?not found|'?sudo'? was not found|exec of .*sudo.* failed|sudo.*No such file",
-        "The host has no sudo. On it, as root: apt-get install sudo, and let the user of ansible_user use it.",
-    ),
+        r"sudo: (command )?not found",
+        r"sudo'? was not found",
+        r"No such file or directory: '?(/[\w/]*)?sudo\b",
+    ): "The host has no sudo. On it, as root: apt-get install sudo, and let ansible_user use it.",
     (
-        (
-            r"Missing sudo password|sudo: a password is required|password is required|is not in the sudoers|may not run sudo"
-            r"|Incorrect sudo password|not allowed to run sudo|must provide a become password"
-        ),
-        (
-            "The user of ansible_user may not become root without a password: give it NOPASSWD in sudoers, or run with "
-            "--ask-become-pass."
-        ),
-    ),
+        r"(Missing|Incorrect) sudo password",
+        r"password is required",
+        r"is not in the sudoers",
+        r"may not run sudo",
+        r"not allowed to run sudo",
+    ): "ansible_user may not become root without a password. Give it NOPASSWD in sudoers, or use --ask-become-pass.",
     (
-        r"Could not get lock|dpkg frontend lock|is held by process|Unable to lock",
-        "Another apt runs on the host (unattended-upgrades, perhaps). Wait until it is done and deploy again.",
-    ),
+        r"Could not get lock",
+        r"dpkg frontend lock",
+        r"is held by process",
+    ): "Another apt runs on the host (unattended-upgrades, perhaps). Wait until it is done and deploy again.",
     (
-        r"No space left on device|not enough free space|You don't have enough free space",
-        "The host's disk is full. Make room (df -h shows where) and deploy again.",
-    ),
+        r"No space left on device",
+        r"enough free space",
+    ): "The host's disk is full. Make room (df -h shows where) and deploy again.",
     (
-        (
-            r"Temporary failure (in name resolution|resolving)|Unable to fetch some archives|Failed to (fetch|update apt cache)"
-            r"|Could not connect to .*:80"
-        ),
-        "The host does not reach Debian's mirror. Check its network, its resolver and /etc/apt.",
-    ),
+        r"Temporary failure (in name resolution|resolving)",
+        r"Unable to fetch some archives",
+        r"Failed to (fetch|update apt cache)",
+        r"Could not connect to .*:80",
+    ): "The host does not reach Debian's mirror. Check its network, its resolver and /etc/apt.",
     (
-        r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED",
-        (
-            "The host's SSH key is not the one that is known. If the host was made anew: ssh-keygen -R ADDRESS, then connect "
-            "once by hand."
-        ),
-    ),
+        r"Host key verification failed",
+        r"unrecognized or mismatching host key",
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+    ): "The host's SSH key is not the known one. If the host was made anew: ssh-keygen -R ADDRESS, then connect once.",
     (
-        r"Permission denied \((publickey|password)|SSH (authentication is incorrect|password was requested)|password is incorrect",
-        (
-            "The host refuses the login. Check ansible_user and ansible_ssh_private_key_file, and that the key is in its "
-            "authorized_keys."
-        ),
-    ),
-)
+        r"Permission denied \((publickey|password)",
+        r"SSH (authentication is incorrect|password was requested)",
+        r"password is incorrect",
+    ): "The host refuses the login. Check ansible_user, ansible_ssh_private_key_file and the host's authorized_keys.",
+}
 UNREACHABLE = (
-    "Nothing was changed on it. Check that it is up, and ansible_host, ansible_port and ansible_user in the inventory: "
+    "This changed nothing on it. Check that it is up, and its ansible_host, ansible_port and ansible_user: "
     "`ssh USER@HOST true` has to work."
 )
 SILENT = {"debug", "ansible.builtin.debug", "ansible.legacy.debug"}
@@ -101,8 +95,8 @@ def hint(text: str, unreachable: bool = False) -> str:
     """
     if "What to do:" in text or re.search(r"^\s+do:\s", text, re.MULTILINE):
         return ""
-    for pattern, advice in HINTS:
-        if re.search(pattern, text, re.IGNORECASE):
+    for patterns, advice in HINTS.items():
+        if re.search("|".join(patterns), text, re.IGNORECASE):
             return advice
     return UNREACHABLE if unreachable else ""
 
@@ -110,6 +104,11 @@ def hint(text: str, unreachable: bool = False) -> str:
 def clock(seconds: float) -> str:
     """Return seconds as m:ss."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def shorten(line: str, width: int = 400) -> str:
+    """Return a line with its middle left out where it is longer than `width`."""
+    return line if len(line) <= width else f"{line[: width // 2]} … {line[-width // 2 :]}"
 
 
 def said(result: Mapping[str, Any]) -> str:
@@ -127,7 +126,7 @@ def said(result: Mapping[str, Any]) -> str:
     return "\n".join(text for text in texts if text) or "It does not say why."
 
 
-class CallbackModule(Default):  # type: ignore[misc]
+class CallbackModule(Default):
     """Ansible's entry point."""
 
     CALLBACK_VERSION = 2.0
@@ -341,24 +340,23 @@ class CallbackModule(Default):  # type: ignore[misc]
             ends += ", nothing to change"
         color = C.COLOR_ERROR if broken else C.COLOR_CHANGED if changed else C.COLOR_OK
         self._heading = ""
-        self._print(f"{clock(total)}  {ends}", color)
+        newline = "\n" if broken else ""
+        self._print(f"{newline}{clock(total)}  {ends}", color)
 
     def _explain(self, failure: Mapping[str, Any]) -> None:
         what = "could not be reached" if failure["status"] == "unreachable" else "failed"
         hosts = ", ".join(failure["hosts"])
         self._heading = ""
         self._print(f"\n{hosts} {what}: {failure['task']}", C.COLOR_ERROR)
-        self._display.display("\n".join(f"  {line}" for line in failure["text"].splitlines()))
+        self._display.display("\n".join(f"  {shorten(line)}" for line in failure["text"].splitlines()))
         if failure["advice"]:
             self._display.display(f"  What to do: {failure['advice']}", color=C.COLOR_HIGHLIGHT)
-        self._display.display("")
 
     def _write_times(self, total: float) -> None:
         path = os.environ.get("PROGRESS_TIMES")
         if not path:
             return
         try:
-            with open(path, "w", encoding="utf-8") as file:
-                json.dump({"total_s": round(total, 3), "tasks": self._times}, file, indent=1)
+            Path(path).write_text(json.dumps({"total_s": round(total, 3), "tasks": self._times}, indent=1) + "\n")
         except OSError as error:
             self._display.warning(f"{path} (PROGRESS_TIMES) cannot be written: {error.strerror}")

@@ -39,6 +39,7 @@ SAME_EVERYWHERE = (
     *("celery_broker", "celery_app", "celery_app_source", "celery_queues", "celery_beat_enabled"),
     *("celery_web_enabled", "celery_database_enabled", "celery_flower_enabled"),
 )
+SECRETS = ("_password", "_secret_key")
 DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 QUEUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}\Z")
 
@@ -102,7 +103,7 @@ def check_values(variables: Variables) -> Iterator[Problem]:
     for name, value in variables.items():
         if name.endswith("_port") and not (_whole(value) and value < 65536):
             yield Problem(name, repr(value), "a port, 1 to 65535, without quotes")
-        if name.endswith(("_password", "_secret_key")) and (not isinstance(value, str) or not value.strip()):
+        if name.endswith(SECRETS) and (not isinstance(value, str) or not value.strip()):
             yield Problem(
                 name, "nothing", "a text that is not empty", f"Remove {name}: one is generated, or set it from a vault."
             )
@@ -163,7 +164,8 @@ def check_source(variables: Variables, sources: Mapping[str, Mapping[str, Any]])
 
     Args:
         variables: a host's variables.
-        sources: by path: `exists`, `error` (why it has no usable lock), `advice`, `packages` (names, None where the list is not complete).
+        sources: by path: `exists`, `error` (why it has no usable lock), `advice`, `packages` (names, None where the
+            list is not complete).
     """
     source = variables.get("celery_app_source")
     if not isinstance(source, str) or not source:

@@ -167,10 +167,10 @@ def _git_files(source: Path) -> list[str] | None:
 def _walked_files(source: Path) -> list[str]:
     names: list[str] = []
     for folder, folders, files in os.walk(source):
-        relative = os.path.relpath(folder, source)
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        here = Path(folder)
+        links = [name for name in folders if (here / name).is_symlink()]
         folders[:] = sorted(name for name in folders if not _ignored(name) and name not in links)
-        names += [os.path.normpath(os.path.join(relative, name)) for name in files + links]
+        names += [(here / name).relative_to(source).as_posix() for name in files + links]
     return sorted(names)
 
 
@@ -196,8 +196,9 @@ def read_tree(source: Path, top: str, git: bool = True) -> list[Entry]:
         try:
             mode = path.lstat().st_mode
             if stat.S_ISLNK(mode):
-                target = os.readlink(path)
-                if os.path.isabs(target) or os.path.normpath(os.path.join(os.path.dirname(name), target))[:2] == "..":
+                target = str(path.readlink())
+                leads_to = os.path.normpath(path.parent.relative_to(source) / target)
+                if target.startswith("/") or leads_to.split("/")[0] == "..":
                     raise ReleaseError(
                         f"{path} is a link to {target}, outside of the application's folder.",
                         "Put a copy in its place: hosts get nothing but this folder.",
@@ -705,9 +706,9 @@ def build(request: Request) -> Result:
         project = read_project(request.source)
         check_python(project, request.source, python)
         tree = read_tree(request.source, "app")
-        assert request.runtime is not None
-        tree += read_tree(request.runtime / "celery_on_hosts", "runtime/celery_on_hosts", git=False)
-        platform_lock = request.runtime / "requirements.lock"
+        runtime = request.runtime or Path()  # _validate has seen to it
+        tree += read_tree(runtime / "celery_on_hosts", "runtime/celery_on_hosts", git=False)
+        platform_lock = runtime / "requirements.lock"
         if platform_lock.is_file():
             extra = Lock(platform_lock, _flatten(platform_lock))
         size = sum(len(entry.data) for entry in tree)

@@ -17,8 +17,48 @@ options:
     description: The systemd unit, such as V(redis-server) or V(nginx.service).
     type: str
     required: true
+  configuration:
+    description:
+      - Files to write before the service is looked at, each as M(celery_on_hosts.platform.files) takes it. They count
+        as O(files), and each may say by its own C(on_change) how the service takes it up, V(none) included.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      dest:
+        description: Absolute path on the host.
+        type: path
+        required: true
+      content:
+        description: The text of a file. Shown by C(--diff).
+        type: str
+      secret:
+        description: The text of a file that holds a secret. Never shown.
+        type: str
+      link:
+        description: Make a symbolic link to this target.
+        type: str
+      state:
+        description: V(absent) removes a file, a link or an empty directory.
+        type: str
+        choices: [file, directory, link, absent]
+      owner:
+        description: Name of the owner.
+        type: str
+        default: root
+      group:
+        description: Name of the group.
+        type: str
+        default: root
+      mode:
+        description: Octal mode. V(0644) for files and V(0755) for directories when left out.
+        type: str
+      on_change:
+        description: How the service takes up this file. O(on_change) when left out.
+        type: str
+        choices: [restart, reload, command, none]
   files:
-    description: The files and folders that are the service's configuration. Content, owner and mode count.
+    description: Further files and folders that are the service's configuration. Content, owner and mode count.
     type: list
     elements: path
     default: []
@@ -100,9 +140,11 @@ import stat
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.files import ARGUMENT_SPEC, FilesError, bring
 
 SHOWN = ("ActiveState", "UnitFileState", "NeedDaemonReload", "LoadState")
 
@@ -115,12 +157,11 @@ class ServiceError(Exception):
         self.advice = advice
 
 
-def digest(path: str) -> str:
+def digest(path: Path) -> str:
     """Return a digest of a file's content, owner and mode, or 'absent'."""
     try:
-        info = os.stat(path)
-        with open(path, "rb") as file:
-            content = hashlib.sha256(file.read()).hexdigest()
+        info = path.stat()
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
     except FileNotFoundError:
         return "absent"
     return f"{content} {stat.S_IMODE(info.st_mode):o} {info.st_uid}:{info.st_gid}"
@@ -130,33 +171,27 @@ def digests(paths: list[str]) -> dict[str, str]:
     """Return the digest of each file, those in folders included. A folder that is missing counts as empty."""
     found = {}
     for path in paths:
-        if os.path.isdir(path):
-            for folder, folders, names in os.walk(path):
-                folders.sort()
-                found.update({name: digest(name) for name in (os.path.join(folder, item) for item in sorted(names))})
-        else:
-            found[path] = digest(path)
+        files = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
+        found.update({str(file): digest(file) for file in files if not file.is_dir()})
     return {path: value for path, value in found.items() if value != "absent"}
 
 
-def read_stamp(path: str) -> dict[str, str] | None:
+def read_stamp(path: Path) -> dict[str, str] | None:
     """Return what was applied last, or None where nothing is known."""
     try:
-        with open(path, encoding="utf-8") as file:
-            stamp = json.load(file)
+        stamp = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return None
     return stamp if isinstance(stamp, dict) else None
 
 
-def write_stamp(path: str, found: dict[str, str]) -> None:
+def write_stamp(path: Path, found: dict[str, str]) -> None:
     """Remember what was applied: whole or not at all, readable by root only."""
-    folder = os.path.dirname(path)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".new-")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(found, file, indent=1)
-    os.rename(temporary, path)
+    Path(temporary).rename(path)
 
 
 def differing(before: dict[str, str] | None, after: dict[str, str]) -> list[str]:
@@ -165,13 +200,20 @@ def differing(before: dict[str, str] | None, after: dict[str, str]) -> list[str]
     return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
 
 
-def plan(unit: dict[str, str], params: dict[str, Any], applied: bool) -> list[str]:
+def wanted_action(changed: list[str], params: dict[str, Any]) -> str | None:
+    """Return what makes the service take up the changed files: the most thorough of what each asks for, or None."""
+    asked = {entry["dest"]: entry["on_change"] or params["on_change"] for entry in params["configuration"]}
+    found = {asked.get(path, params["on_change"]) for path in changed}
+    return next((action for action in ("restart", "reload", "command") if action in found), None)
+
+
+def plan(unit: dict[str, str], params: dict[str, Any], action: str | None) -> list[str]:
     """Return the actions that bring a unit to the wanted state, in order.
 
     Args:
         unit: what `systemctl show` says.
         params: the module's parameters.
-        applied: whether the service has taken up the files as they are.
+        action: what makes the service take up its files, None where it has.
     """
     actions = []
     if unit["NeedDaemonReload"] == "yes" or unit["LoadState"] == "not-found":
@@ -187,10 +229,9 @@ def plan(unit: dict[str, str], params: dict[str, Any], applied: bool) -> list[st
     elif not running:
         actions += ["reset-failed"] if unit["ActiveState"] == "failed" else []
         actions.append("start")
-    elif not applied:
+    elif action:
         # what is not up yet cannot reload
-        reloadable = unit["ActiveState"] != "activating"
-        actions.append(params["on_change"] if reloadable or params["on_change"] == "command" else "restart")
+        actions.append("restart" if action == "reload" and unit["ActiveState"] == "activating" else action)
     return actions
 
 
@@ -309,6 +350,13 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
+            "configuration": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": ARGUMENT_SPEC
+                | {"on_change": {"type": "str", "choices": ["restart", "reload", "command", "none"]}},
+            },
             "files": {"type": "list", "elements": "path", "default": []},
             "on_change": {"type": "str", "choices": ["restart", "reload", "command"], "default": "restart"},
             "command": {"type": "list", "elements": "str", "default": []},
@@ -324,21 +372,25 @@ def main() -> None:
     )
     params = module.params
     systemd = Systemd(params["name"])
-    stamp = os.path.join(params["stamps"], f"{systemd.name}.json")
-    found = digests(params["files"])
+    stamp = Path(params["stamps"]) / f"{systemd.name}.json"
+    try:
+        written, diffs = bring(params["configuration"], module.check_mode)
+    except FilesError as error:
+        module.fail_json(msg=str(error))
+    ours = [entry["dest"] for entry in params["configuration"] if entry["on_change"] != "none"]
+    found = digests([*params["files"], *ours])
     before = read_stamp(stamp)
     unit = systemd.show()
-    actions = plan(unit, params, applied=before == found)
-    changed_files = differing(before, found)
+    # in check mode nothing was written: what would be counts as changed
+    changed_files = sorted({*differing(before, found), *(path for path in written if path in ours)})
+    action = wanted_action(changed_files, params)
+    actions = plan(unit, params, action)
+    because = "".join(f"  because of {path}\n" for path in changed_files if actions)
     result = {
-        "changed": bool(actions),
+        "changed": bool(actions or written),
         "actions": actions,
         "changed_files": changed_files,
-        "diff": {
-            "before": "",
-            "after": "".join(f"{systemd.name}: {action}\n" for action in actions)
-            + "".join(f"  because of {path}\n" for path in changed_files if actions),
-        },
+        "diff": [*diffs, {"before": "", "after": "".join(f"{systemd.name}: {one}\n" for one in actions) + because}],
     }
     if module.check_mode:
         module.exit_json(**result)
@@ -353,7 +405,7 @@ def main() -> None:
                     f"There is no unit {systemd.name} on this host.",
                     "Install its package, or write its unit file, first.",
                 )
-            actions = plan(unit, params, applied=before == found)
+            actions = plan(unit, params, action)
             result["actions"] = ["daemon-reload", *(action for action in actions if action != "daemon-reload")]
         run(systemd, actions, params)
         active = any(action in ("start", "restart", "reload", "command") for action in actions)
