@@ -8,7 +8,8 @@ function outcome(task) {
 }
 
 function show(element, task) {
-  const shown = { ...task, outcome: outcome(task) };
+  const done = task.date_done && new Date(task.date_done).toLocaleTimeString();
+  const shown = { ...task, outcome: outcome(task), date_done: done };
   for (const field of element.querySelectorAll("[data-field]")) {
     const name = field.dataset.field;
     if (name === "progress") {
