@@ -1,0 +1,42 @@
+"""Action plugin: build a release on the controller, in Ansible's own process."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.release import ReleaseError, Request, build
+from ansible_collections.celery_on_hosts.platform.plugins.modules import release_build
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Builds in place of the module, whose documentation holds: no second process, no connection, no C(delegate_to)."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Build, or find the archives in the cache. Raises AnsibleActionFail with what to do about it."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        options = yaml.safe_load(release_build.DOCUMENTATION)["options"]
+        spec = {
+            name: {key: option[key] for key in ("type", "required", "choices", "default") if key in option}
+            for name, option in options.items()
+        }
+        _, given = self.validate_argument_spec(spec, required_if=[("kind", "app", ["app", "runtime"])])
+        for name in ("source", "output", "runtime"):
+            given[name] = Path(given[name]).resolve() if given[name] else None
+        try:
+            built = build(Request(**given))
+        except ReleaseError as error:
+            raise AnsibleActionFail(f"{error.message}\n{error.advice}".rstrip()) from error
+        except OSError as error:
+            raise AnsibleActionFail(
+                f"The release was not built: {error}. Check the disk and the folder's mode."
+            ) from error
+        said = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(built).items()}
+        return result | said

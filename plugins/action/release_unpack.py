@@ -1,0 +1,40 @@
+"""Action plugin: ship the archives that a host lacks, and have the module of this name unpack them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+MODULE = "celery_on_hosts.platform.release_unpack"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Asks the host what is missing; with nothing missing that is all."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ship and unpack. The module's documentation says what comes back."""
+        super().run(tmp, task_vars)
+        releases = [dict(release) for release in self._task.args["releases"]]
+        asked: dict[str, Any] = self._execute_module(MODULE, {"releases": releases}, task_vars=task_vars)
+        if asked.get("failed") or not asked["missing"] or self._task.check_mode:
+            return asked
+        self._make_tmp_path()
+        try:
+            for release in releases:
+                for part, folder in (("deps", "deps"), ("release", "releases")):
+                    if f"{release['root']}/{folder}/{release[f'{part}_id']}" in asked["missing"]:
+                        archive = release[f"{part}_archive"]
+                        there = self._connection._shell.join_path(
+                            self._connection._shell.tmpdir, os.path.basename(archive)
+                        )
+                        release[f"{part}_archive"] = self._transfer_file(archive, there)
+            done: dict[str, Any] = self._execute_module(
+                MODULE, {"releases": releases, "unpack": True}, task_vars=task_vars
+            )
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        return done

@@ -1,0 +1,167 @@
+"""Directories, files and links of a host, compared with what they should be and brought there."""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import os
+import pwd
+import stat
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "dest": {"type": "path", "required": True},
+    "content": {"type": "str"},
+    "secret": {"type": "str", "no_log": True},
+    "link": {"type": "str"},
+    "state": {"type": "str", "choices": ["file", "directory", "link", "absent"]},
+    "owner": {"type": "str", "default": "root"},
+    "group": {"type": "str", "default": "root"},
+    "mode": {"type": "str"},
+}
+
+
+class FilesError(Exception):
+    """A path that cannot be brought to what it should be; the message names it."""
+
+
+class Entry:
+    """One path: compares what is there with what should be, and brings it there."""
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self.dest: str = spec["dest"]
+        self.secret = spec["secret"] is not None
+        text = spec["secret"] if self.secret else spec["content"]
+        self.text: str = text or ""
+        self.link: str | None = spec["link"]
+        self.state: str = spec["state"] or ("link" if self.link else "file")
+        if self.state == "file" and text is None:
+            raise ValueError(f"{self.dest}: a file needs content or secret")
+        self.mode = int(spec["mode"] or ("0755" if self.state == "directory" else "0644"), 8)
+        self.owner: str = spec["owner"]
+        self.group: str = spec["group"]
+
+    def found(self) -> dict[str, Any]:
+        """What is at the path now, in the words of the diff."""
+        try:
+            info = os.lstat(self.dest)
+        except FileNotFoundError:
+            return {"state": "absent"}
+        if stat.S_ISLNK(info.st_mode):
+            return {"state": "link", "target": os.readlink(self.dest)}
+        said: dict[str, Any] = {
+            "state": "directory" if stat.S_ISDIR(info.st_mode) else "file",
+            "mode": f"{stat.S_IMODE(info.st_mode):04o}",
+            "owner": _name(pwd.getpwuid, info.st_uid),
+            "group": _name(grp.getgrgid, info.st_gid),
+        }
+        if said["state"] == "file" and self.state == "file":
+            with open(self.dest, encoding="utf-8", errors="surrogateescape") as file:
+                said["text"] = file.read()
+        return said
+
+    def wanted(self) -> dict[str, Any]:
+        """What should be at the path, in the words of :meth:`found`."""
+        if self.state == "absent":
+            return {"state": "absent"}
+        if self.state == "link":
+            return {"state": "link", "target": self.link}
+        said: dict[str, Any] = {
+            "state": self.state,
+            "mode": f"{self.mode:04o}",
+            "owner": self.owner,
+            "group": self.group,
+        }
+        if self.state == "file":
+            said["text"] = self.text
+        return said
+
+    def write(self, found: dict[str, Any]) -> None:
+        """Bring the path from ``found`` to what is wanted. Raises OSError, or KeyError for an unknown owner."""
+        if found["state"] not in ("absent", self.state):
+            os.rmdir(self.dest) if found["state"] == "directory" else os.unlink(self.dest)
+        if self.state == "absent":
+            return
+        if self.state == "link":
+            temporary = f"{self.dest}.new"
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+            os.symlink(str(self.link), temporary)
+            os.rename(temporary, self.dest)
+            return
+        uid, gid = pwd.getpwnam(self.owner).pw_uid, grp.getgrnam(self.group).gr_gid
+        os.makedirs(os.path.dirname(self.dest), mode=0o755, exist_ok=True)
+        if self.state == "directory":
+            if found["state"] != "directory":
+                os.mkdir(self.dest, 0o700)
+            os.chown(self.dest, uid, gid)
+            os.chmod(self.dest, self.mode)
+            return
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(self.dest), prefix=".new-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(self.text)
+                os.fchown(file.fileno(), uid, gid)
+                os.fchmod(file.fileno(), self.mode)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, self.dest)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def diff(self, found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, str]:
+        """Before and after, for ``--diff``; a secret's text is left out."""
+        return {
+            "before_header": self.dest,
+            "after_header": self.dest,
+            "before": self._words(found, wanted),
+            "after": self._words(wanted, found),
+        }
+
+    def _words(self, said: dict[str, Any], other: dict[str, Any]) -> str:
+        differing = [f"{key}: {value}\n" for key, value in said.items() if key != "text" and other.get(key) != value]
+        text = said.get("text", "")
+        if text != other.get("text", ""):
+            digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+            differing.append(f"(a secret, {digest})\n" if self.secret and text else text)
+        return "".join(differing)
+
+
+def _name(lookup: Any, number: int) -> str:
+    try:
+        return str(lookup(number)[0])
+    except KeyError:
+        return str(number)
+
+
+def bring(specs: Sequence[Mapping[str, Any]], check_mode: bool) -> tuple[list[str], list[dict[str, str]]]:
+    """Bring each path to what its entry says, in order.
+
+    Args:
+        specs: entries with the keys of ``ARGUMENT_SPEC``.
+        check_mode: only say what would change.
+
+    Returns:
+        The paths that changed, and a diff for each.
+
+    Raises:
+        FilesError: a path could not be compared or written. Those before it are as they should be.
+    """
+    changed: list[str] = []
+    diffs: list[dict[str, str]] = []
+    for spec in specs:
+        try:
+            entry = Entry(spec)
+            found, wanted = entry.found(), entry.wanted()
+            if found == wanted:
+                continue
+            if not check_mode:
+                entry.write(found)
+        except (OSError, ValueError, KeyError) as error:
+            raise FilesError(f"{spec['dest']}: {error}") from error
+        changed.append(entry.dest)
+        diffs.append(entry.diff(found, wanted))
+    return changed, diffs

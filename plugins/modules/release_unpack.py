@@ -1,0 +1,150 @@
+#!/usr/bin/python
+"""Ansible module: releases unpacked and compiled on a host, beside what is there."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_unpack
+short_description: Releases that M(celery_on_hosts.platform.release_build) built, unpacked on a host
+description:
+  - Ships the archives that a host does not have, unpacks them and compiles them. Each part is unpacked beside its place
+    and renamed when it is whole. Nothing that runs is touched, and what is there is never written to.
+options:
+  releases:
+    description: What to unpack.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      root:
+        description: Where releases live on the host.
+        type: path
+        required: true
+      deps_id:
+        description: What M(celery_on_hosts.platform.release_build) returned.
+        type: str
+        required: true
+      release_id:
+        description: What M(celery_on_hosts.platform.release_build) returned.
+        type: str
+        required: true
+      deps_archive:
+        description: The path on the controller.
+        type: path
+        required: true
+      release_archive:
+        description: The path on the controller.
+        type: path
+        required: true
+  unpack:
+    description: Set by the action plugin once it has shipped the archives.
+    type: bool
+    default: false
+author:
+  - Celery on Hosts
+"""
+
+EXAMPLES = r"""
+- name: Unpack the release
+  celery_on_hosts.platform.release_unpack:
+    releases:
+      - root: /opt/celery
+        deps_id: "{{ build.deps_id }}"
+        release_id: "{{ build.release_id }}"
+        deps_archive: "{{ build.deps_archive }}"
+        release_archive: "{{ build.release_archive }}"
+"""
+
+RETURN = r"""
+missing:
+  description: The folders that were not there.
+  returned: always
+  type: list
+  elements: str
+current:
+  description: The release that is current, by root. Empty where none is.
+  returned: always
+  type: dict
+"""
+
+import glob  # noqa: E402
+import os  # noqa: E402
+import shutil  # noqa: E402
+import subprocess  # noqa: E402
+import tempfile  # noqa: E402
+from collections.abc import Iterator, Mapping  # noqa: E402
+from typing import Any  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+
+def parts(release: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The folders that a release consists of, each with its archive: packages first."""
+    yield os.path.join(release["root"], "deps", release["deps_id"]), release["deps_archive"]
+    yield os.path.join(release["root"], "releases", release["release_id"]), release["release_archive"]
+
+
+def current(root: str) -> str:
+    """The id of the release that is current below a root, or nothing."""
+    try:
+        return os.path.basename(os.readlink(os.path.join(root, "current")))
+    except OSError:
+        return ""
+
+
+def unpack(archive: str, place: str) -> None:
+    """Unpack an archive whose top folder has the place's name, compile it, and put it in its place when it is whole.
+
+    Raises:
+        OSError, subprocess.CalledProcessError: it could not be unpacked.
+    """
+    parent, name = os.path.split(place)
+    os.makedirs(parent, mode=0o755, exist_ok=True)
+    for leftover in glob.glob(os.path.join(parent, ".new-*")):  # of a deployment that was interrupted
+        shutil.rmtree(leftover, ignore_errors=True)
+    beside = tempfile.mkdtemp(dir=parent, prefix=".new-")
+    try:
+        subprocess.run(["tar", "-xzf", archive, "-C", beside], check=True, capture_output=True, text=True)
+        # Programs run as a user who cannot write here: what is not compiled now would be compiled anew at every start.
+        # Files of a package that are no valid Python are that package's own business.
+        subprocess.run(
+            ["python3", "-m", "compileall", "-qq", "-j", "0", "-s", beside, "-p", parent, os.path.join(beside, name)],
+            check=False,
+            capture_output=True,
+        )
+        os.rename(os.path.join(beside, name), place)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def main() -> None:
+    """Entry point of the module."""
+    texts = {name: {"type": "str", "required": True} for name in ("deps_id", "release_id")}
+    paths = {name: {"type": "path", "required": True} for name in ("root", "deps_archive", "release_archive")}
+    module = AnsibleModule(
+        argument_spec={
+            "releases": {"type": "list", "elements": "dict", "required": True, "options": texts | paths},
+            "unpack": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    releases = module.params["releases"]
+    missing = {place: archive for release in releases for place, archive in parts(release) if not os.path.isdir(place)}
+    answer: dict[str, Any] = {
+        "changed": bool(missing),
+        "missing": list(missing),
+        "current": {release["root"]: current(release["root"]) for release in releases},
+    }
+    if module.params["unpack"] and not module.check_mode:
+        for place, archive in missing.items():
+            try:
+                unpack(archive, place)
+            except subprocess.CalledProcessError as error:
+                module.fail_json(msg=f"{archive} cannot be unpacked to {place}: {error.stderr.strip()}")
+            except OSError as error:
+                module.fail_json(msg=f"{archive} cannot be unpacked to {place}: {error}")
+    module.exit_json(**answer)
+
+
+if __name__ == "__main__":
+    main()
