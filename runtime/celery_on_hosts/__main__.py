@@ -1,6 +1,6 @@
-"""The ``celery`` command, as ``python -m celery``, that knows the platform's own commands from the start.
+"""The ``celery`` command, as ``python -m celery``, that knows ``inspect release`` from the start.
 
-Celery's command looks up ``inspect release`` before it has loaded an application's loader.
+Celery looks an inspect command up before it has loaded the application's loader, which would bring it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import sys
 
 from celery.__main__ import main
 
-from . import control  # noqa: F401
-
 if __name__ == "__main__":
     sys.argv[0] = "celery"
+    if "inspect" in sys.argv:  # for a worker it would be too early: gevent patches what it imports
+        from . import control  # noqa: F401
     sys.exit(main())

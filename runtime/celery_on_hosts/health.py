@@ -73,8 +73,7 @@ class Health:
             "host": self.host,
             "release": self.release,
             "checks": [
-                asdict(check)
-                | {"severity": "ok" if check.ok else check.severity, "seconds": round(check.seconds, 3)}
+                asdict(check) | {"severity": "ok" if check.ok else check.severity, "seconds": round(check.seconds, 3)}
                 for check in self.checks
             ],
         }

@@ -2,6 +2,9 @@
 
 Celery reads ``CELERY_LOADER`` for every app in every process, so workers, beat, web processes and shells all get the
 same defaults. What the application sets itself, by whatever means, still wins.
+
+Nothing here may import what gevent or eventlet have to patch first (sockets, threads, Celery's worker): their patching
+looks at every object in memory, Celery's lazy ones load an app when looked at, and an app loads this.
 """
 
 from __future__ import annotations
@@ -9,11 +12,13 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery, signals
+from celery.app import base
 from celery.app.utils import Settings
 from celery.loaders.app import AppLoader
+from kombu import transport
 from kombu.entity import Exchange, Queue
 
-from . import canary, control, liveness, logs, transport  # noqa: F401  (control registers itself)
+from . import canary, logs
 from .config import Platform
 
 # How a publish is tried again while the broker is away. A producer hears of it soon and can act; a worker and beat
@@ -38,6 +43,26 @@ def platform_queues(platform: Platform) -> list[Queue]:
     ]
 
 
+_calculate_routing_key = base.calculate_routing_key
+
+
+def _delay_routing_key(countdown: int, routing_key: str) -> Any:
+    """Delay by at least a second.
+
+    Celery cuts a countdown to whole seconds before it asks for the key, and kombu refuses 0: an ETA less than a
+    second ahead would raise ValueError, in a retry too.
+    """
+    return _calculate_routing_key(max(countdown, 1), routing_key)
+
+
+def _use_rabbitmq() -> None:
+    """Let RabbitMQ's URLs use our transports in this process, and short delays work."""
+    for scheme, name in (("amqp", "Transport"), ("pyamqp", "Transport"), ("amqps", "SSLTransport")):
+        transport.TRANSPORT_ALIASES[scheme] = f"celery_on_hosts.transport:{name}"
+        transport._transport_cache.pop(scheme, None)
+    base.calculate_routing_key = _delay_routing_key
+
+
 class Loader(AppLoader):
     """Celery's usual loader, with the platform's settings below the application's own.
 
@@ -50,9 +75,9 @@ class Loader(AppLoader):
         self.platform = Platform.load()
         self.defaults: dict[str, Any] = {}
         if self.platform.broker == "rabbitmq":
-            transport.install()
+            _use_rabbitmq()
         logs.install()
-        app.steps["worker"].add(liveness.WorkerLiveness)
+        app.steps["worker"].add("celery_on_hosts.liveness:WorkerLiveness")
         signals.beat_init.connect(self._on_beat_init, weak=False)
 
     @property
@@ -88,6 +113,8 @@ class Loader(AppLoader):
 
     def on_worker_init(self) -> None:
         """A worker waits for its broker and its result store as long as it takes; see SERVER_RETRY."""
+        from . import control  # noqa: F401  (registers itself)
+
         # Touching the configuration makes sure that it is read, and our defaults with it.
         self.app.conf.finalize()
         self.defaults.setdefault("result_backend_always_retry", True)
@@ -97,6 +124,8 @@ class Loader(AppLoader):
     on_worker_process_init = on_worker_init
 
     def _on_beat_init(self, sender: Any, **_: Any) -> None:
+        from . import liveness
+
         if sender.app is self.app:
             if "task_publish_retry_policy" not in self.platform.settings:
                 self.defaults["task_publish_retry_policy"] = SERVER_RETRY

@@ -9,9 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from amqp.exceptions import RecoverableConnectionError
-from celery.app import base
-from kombu import transport
-from kombu.transport import native_delayed_delivery, pyamqp
+from kombu.transport import pyamqp
 
 CONFIRM_TIMEOUT = 10.0
 
@@ -58,20 +56,3 @@ class Transport(pyamqp.Transport):
 
 class SSLTransport(Transport, pyamqp.SSLTransport):
     """The same over TLS, for ``amqps://``."""
-
-
-def _delay_routing_key(countdown: int, routing_key: str) -> str:
-    """Delay by at least a second.
-
-    Celery cuts a countdown to whole seconds before it asks for the key, and kombu refuses 0: an ETA less than a
-    second ahead would raise ValueError, in a retry too.
-    """
-    return str(native_delayed_delivery.calculate_routing_key(max(countdown, 1), routing_key))
-
-
-def install() -> None:
-    """Let ``amqp``, ``pyamqp`` and ``amqps`` URLs use these transports in this process, and short ETAs work."""
-    base.calculate_routing_key = _delay_routing_key
-    for scheme, cls in (("amqp", Transport), ("pyamqp", Transport), ("amqps", SSLTransport)):
-        transport.TRANSPORT_ALIASES[scheme] = f"{cls.__module__}:{cls.__name__}"
-        transport._transport_cache.pop(scheme, None)
