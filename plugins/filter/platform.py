@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 try:
@@ -92,53 +92,6 @@ def supervisor_environment(variables: Mapping[str, Any]) -> str:
     return ",".join(f"{name}={supervisor_quote(value)}" for name, value in _pairs(variables, "supervisor_environment"))
 
 
-def _programs(report: Mapping[str, Any]) -> str:
-    programs = report.get("programs") or []
-    if isinstance(programs, Mapping):
-        programs = [
-            {"program": name, **(value if isinstance(value, Mapping) else {})} for name, value in programs.items()
-        ]
-    return " ".join(
-        (str(item.get("program", item.get("name", "?"))) + ("" if item.get("ok", True) else "!"))
-        if isinstance(item, Mapping)
-        else str(item)
-        for item in programs
-    )
-
-
-def _canary(report: Mapping[str, Any]) -> str:
-    canary = report.get("canary_ms", report.get("canary"))
-    if isinstance(canary, Mapping):
-        canary = list(canary.values())
-    if isinstance(canary, Sequence) and not isinstance(canary, str):
-        values = [item.get("ms") if isinstance(item, Mapping) else item for item in canary]
-        numbers = [value for value in values if isinstance(value, int | float)]
-        canary = max(numbers) if numbers else None
-    return f"{canary:.0f}" if isinstance(canary, int | float) else str(canary or "-")
-
-
-def health_table(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Return the health reports of hosts as one table, a line each, worst first, problems below.
-
-    Args:
-        reports: what `celery-health --json` printed on each host.
-    """
-    head = ("host", "status", "release", "programs", "canary ms", "problems")
-    rows = []
-    for report in reports:
-        problems = report.get("problems") or []
-        texts = [str(item.get("message", item)) if isinstance(item, Mapping) else str(item) for item in problems]
-        release = report.get("release")
-        name = release.get("release_id") if isinstance(release, Mapping) else release
-        row = (report.get("host", "?"), report.get("status", "?"), name or "-", _programs(report) or "-")
-        rows.append((*map(str, row), _canary(report), "; ".join(texts) or "-"))
-    rows.sort(key=lambda row: (row[1] in ("healthy", "ok"), row[0]))
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
-    )
-
-
 class FilterModule:
     """Ansible's entry point."""
 
@@ -148,5 +101,4 @@ class FilterModule:
             "env_file": env_file,
             "supervisor_quote": supervisor_quote,
             "supervisor_environment": supervisor_environment,
-            "health_table": health_table,
         }

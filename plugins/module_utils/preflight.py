@@ -546,8 +546,8 @@ def check(platform: Mapping[str, Any]) -> list[Problem]:
             [Problem(name, str(why), "a value that can be evaluated") for name, why in state.get("errors", {}).items()],
             host,
         )
-    for worker in readers:
-        note(_check_places(worker, hosts, groups))
+        for worker in _workers(variables):
+            note(_check_places(worker, hosts, groups), host)
     problems = [
         replace(problem, hosts=tuple(sorted(where)) if 0 < len(where) < len(hosts) else ())
         for problem, where in found.items()

@@ -1,0 +1,80 @@
+"""The filters, held against how their readers parse."""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import hashlib
+import shlex
+import subprocess
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.celery_on_hosts.platform.plugins.filter.platform import (
+    env_file,
+    rabbitmq_password_hash,
+    supervisor_environment,
+    supervisor_quote,
+)
+
+AWKWARD = ["plain", "two words", "it's", 'say "x" now', "50%", "%(here)s", "a,b=c", "$HOME `id` \\", "", "ü", "a#b;c"]
+
+
+def supervisor_reads(text: str) -> dict[str, str]:
+    """Read an environment= line as supervisor 4.2.5 does (options.py, datatypes.py)."""
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
+    parser.read_string(f"[program:x]\nenvironment={text}\n")
+    lexer = shlex.shlex(parser.get("program:x", "environment") % {"here": "/etc"})
+    lexer.wordchars += "/.+-():"
+    tokens = list(lexer)
+    return {tokens[at]: tokens[at + 2].strip("'\"") for at in range(0, len(tokens), 4)}
+
+
+def test_env_file_is_what_sh_reads() -> None:
+    values = {f"V{number}": text for number, text in enumerate([*AWKWARD, "both ' and \""])}
+    script = env_file(values) + "".join(f'printf "%s\\0" "$V{number}"\n' for number in range(len(values)))
+    done = subprocess.run(["sh", "-c", script], capture_output=True, check=True)
+    assert done.stdout.decode().split("\0")[:-1] == list(values.values())
+
+
+def test_env_file_is_sorted_and_takes_numbers() -> None:
+    assert env_file({"B": 1.5, "A": 2}) == "A='2'\nB='1.5'\n"
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+def test_supervisor_reads_it_back(text: str) -> None:
+    assert supervisor_reads(supervisor_environment({"A": text, "B": "x"})) == {"A": text, "B": "x"}
+
+
+@pytest.mark.parametrize("text", ["a ;b", "a #b", "a'b\"c", "'quoted'", 'ends"', "two\nlines"])
+def test_supervisor_quote_refuses_what_it_cannot_hold(text: str) -> None:
+    with pytest.raises(AnsibleFilterError):
+        supervisor_quote(text)
+
+
+@pytest.mark.parametrize("write", [env_file, supervisor_environment])
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"A-B": "x"}, "no name"),
+        ({"1A": "x"}, "no name"),
+        ({"A": "x\ny"}, "more than one line"),
+        ({"A": True}, "in quotes"),
+        ({"A": None}, "in quotes"),
+        ({"A": ["x"]}, "in quotes"),
+        ("A=x", "expected a mapping"),
+    ],
+)
+def test_environment_refuses(write, variables, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(AnsibleFilterError, match=message):
+        write(variables)
+
+
+def test_rabbitmq_password_hash() -> None:
+    made = rabbitmq_password_hash("sécret", "celery")
+    raw = base64.b64decode(made)
+    assert raw[4:] == hashlib.sha256(raw[:4] + "sécret".encode()).digest()
+    assert made == rabbitmq_password_hash("sécret", "celery")
+    assert made != rabbitmq_password_hash("sécret", "flower")
+    with pytest.raises(AnsibleFilterError, match="password of celery is empty"):
+        rabbitmq_password_hash("", "celery")

@@ -1,0 +1,186 @@
+"""A service takes up its files, also after an interrupted run. systemctl is a script that keeps its state in files."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils import basic
+from ansible_collections.celery_on_hosts.platform.plugins.modules import service_applied
+
+SYSTEMCTL = """#!/bin/sh
+cd {folder}
+echo "$*" >> calls
+case "$1" in
+  show) cat state 2>/dev/null ;;
+  start|restart)
+    [ ! -e broken ] || {{ echo "Job failed"; exit 1; }}
+    sed -i 's/ActiveState=.*/ActiveState=active/' state ;;
+  stop) sed -i 's/ActiveState=.*/ActiveState=inactive/' state ;;
+  enable) sed -i 's/UnitFileState=.*/UnitFileState=enabled/' state ;;
+  daemon-reload) sed -i 's/NeedDaemonReload=.*/NeedDaemonReload=no/' state; [ ! -e new ] || cp new state ;;
+esac
+"""
+STATE = "ActiveState={0}\nUnitFileState={1}\nNeedDaemonReload={2}\nLoadState={3}\n"
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a fake systemctl and journalctl, a service that is installed and off, and its configuration."""
+    for name, text in {
+        "systemctl": SYSTEMCTL.format(folder=tmp_path),
+        "journalctl": "#!/bin/sh\necho bad port\n",
+    }.items():
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    (tmp_path / "state").write_text(STATE.format("inactive", "disabled", "no", "loaded"))
+    (tmp_path / "demo.conf").write_text("port 1\n")
+    return tmp_path
+
+
+@pytest.fixture
+def run(host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the module and return its result, with the calls of systemctl but `show`."""
+
+    def call(check: bool = False, **arguments: Any) -> dict[str, Any]:
+        given = {"name": "demo", "files": [f"{host}/demo.conf"], "stamps": f"{host}/stamps", **arguments}
+        payload = {"ANSIBLE_MODULE_ARGS": {**given, "_ansible_check_mode": check}}
+        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps(payload).encode())
+        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+        monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+        (host / "calls").unlink(missing_ok=True)
+        with pytest.raises(SystemExit):
+            service_applied.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        calls = (host / "calls").read_text().splitlines() if (host / "calls").exists() else []
+        return {**result, "calls": [item for item in calls if not item.startswith("show")], "all_calls": calls}
+
+    return call
+
+
+def test_first_run_starts_and_enables(run: Run) -> None:
+    assert run()["calls"] == ["enable --quiet demo.service", "start demo.service"]
+
+
+def test_nothing_to_do_costs_one_call(run: Run) -> None:
+    run()
+    result = run()
+    assert not result["changed"]
+    assert len(result["all_calls"]) == 1
+
+
+@pytest.mark.parametrize("action", ["restart", "reload"])
+def test_changed_file(run: Run, host: Path, action: str) -> None:
+    run()
+    (host / "demo.conf").write_text("port 2\n")
+    result = run(on_change=action)
+    assert result["calls"] == [f"{action} demo.service"]
+    assert result["changed_files"] == [f"{host}/demo.conf"]
+    assert not run(on_change=action)["changed"]
+
+
+def test_mode_counts_and_so_does_what_is_in_folders(run: Run, host: Path) -> None:
+    (host / "conf.d").mkdir()
+    run(files=[f"{host}/conf.d", f"{host}/demo.conf"])
+    (host / "demo.conf").chmod(0o600)
+    (host / "conf.d" / "more").write_text("")
+    result = run(files=[f"{host}/conf.d", f"{host}/demo.conf"])
+    assert result["changed_files"] == [f"{host}/conf.d/more", f"{host}/demo.conf"]
+
+
+def test_own_command(run: Run, host: Path) -> None:
+    run()
+    (host / "demo.conf").write_text("port 2\n")
+    run(on_change="command", command=["touch", f"{host}/done"])
+    assert (host / "done").exists()
+
+
+def test_failed_restart_is_made_up_for(run: Run, host: Path) -> None:
+    run()
+    (host / "demo.conf").write_text("port 2\n")
+    (host / "broken").touch()
+    result = run()
+    assert result["failed"]
+    assert "Job failed" in result["msg"]
+    assert "bad port" in result["msg"]
+    assert "journalctl -u demo.service" in result["advice"]
+    (host / "broken").unlink()
+    assert run()["calls"] == ["restart demo.service"]
+
+
+def test_running_but_never_seen(run: Run, host: Path) -> None:
+    (host / "state").write_text(STATE.format("active", "enabled", "no", "loaded"))
+    assert run()["calls"] == ["restart demo.service"]
+
+
+def test_what_is_still_starting_cannot_reload(run: Run, host: Path) -> None:
+    (host / "state").write_text(STATE.format("activating", "enabled", "no", "loaded"))
+    assert run(on_change="reload")["calls"] == ["restart demo.service"]
+
+
+def test_failed_service_and_changed_unit(run: Run, host: Path) -> None:
+    (host / "state").write_text(STATE.format("failed", "enabled", "yes", "loaded"))
+    assert run()["calls"] == ["daemon-reload", "reset-failed --quiet demo.service", "start demo.service"]
+
+
+def test_new_unit_file(run: Run, host: Path) -> None:
+    (host / "state").write_text(STATE.format("inactive", "", "no", "not-found"))
+    (host / "new").write_text(STATE.format("inactive", "disabled", "no", "loaded"))
+    assert run()["calls"] == ["daemon-reload", "enable --quiet demo.service", "start demo.service"]
+
+
+def test_no_such_unit(run: Run, host: Path) -> None:
+    (host / "state").write_text(STATE.format("inactive", "", "no", "not-found"))
+    assert "There is no unit demo.service" in run()["msg"]
+
+
+def test_masked(run: Run, host: Path) -> None:
+    (host / "state").write_text(STATE.format("inactive", "masked", "no", "masked"))
+    assert "systemctl unmask demo.service" in run()["msg"]
+
+
+def test_stopped(run: Run) -> None:
+    run()
+    assert run(state="stopped")["calls"] == ["stop demo.service"]
+    assert not run(state="stopped")["changed"]
+
+
+def test_without_waiting(run: Run) -> None:
+    assert run(wait=False)["calls"][-1] == "start --no-block demo.service"
+
+
+def test_check_mode_on_a_blank_host(run: Run, host: Path) -> None:
+    (host / "state").unlink()
+    (host / "demo.conf").unlink()
+    result = run(check=True)
+    assert result["actions"] == ["daemon-reload", "enable", "start"]
+    assert result["calls"] == []
+    assert not (host / "stamps").exists()
+
+
+def test_wait_for(run: Run, host: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{host}/socket")
+        server.listen()
+        assert run(wait_for=f"{host}/socket")["changed"]
+    (host / "demo.conf").write_text("port 2\n")
+    result = run(wait_for=f"{host}/socket", timeout=0)
+    assert "does not accept connections" in result["msg"]
+    assert run()["calls"] == ["restart demo.service"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("6379", ("127.0.0.1", 6379)), ("10.0.0.1:80", ("10.0.0.1", 80)), ("[::1]:80", ("::1", 80)), ("/run/x", "/run/x")],
+)
+def test_address(text: str, expected: object) -> None:
+    assert service_applied.address(text)[1] == expected
