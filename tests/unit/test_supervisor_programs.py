@@ -1,0 +1,198 @@
+"""The module supervisor_programs against a real supervisord."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.modules import run_module
+
+# What a worker is like here: it takes its time to stop.
+WORKER = (
+    "import signal, sys, time; "
+    "signal.signal(signal.SIGTERM, lambda *_: (time.sleep({stop}), sys.exit())); "
+    "time.sleep(600)"
+)
+
+
+def program(name: str, stop: float = 0, mark: str = "") -> str:
+    """A section of supervisord's, as the roles' templates make it."""
+    command = f'{sys.executable} -c "{WORKER.format(stop=stop)}"'
+    return f'[program:{name}]\ncommand={command}\nstartsecs=0\nstopwaitsecs=20\nenvironment=MARK="{mark}"\n\n'
+
+
+class Supervisord:
+    """A supervisord of this test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.programs = folder / "conf.d"
+        self.programs.mkdir()
+        self.socket = folder / "s"
+        self.configuration = folder / "supervisord.conf"
+        self.configuration.write_text(
+            f"[unix_http_server]\nfile={self.socket}\n"
+            f"[supervisord]\nlogfile={folder}/log\npidfile={folder}/pid\nchildlogdir={folder}\nnodaemon=true\n"
+            "[rpcinterface:supervisor]\n"
+            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
+            f"[include]\nfiles={self.programs}/*.conf\n"
+        )
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.configuration)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(100):
+            if self.socket.exists():
+                return
+            time.sleep(0.1)
+        raise TimeoutError("supervisord does not listen")
+
+    def apply(self, content: str, owner: str = "celery", timeout: int = 30, check: bool = False) -> dict[str, Any]:
+        """Run the module on it."""
+        options = {"directory": str(self.programs), "socket": str(self.socket), "timeout": timeout}
+        return run_module("supervisor_programs", check=check, owner=owner, content=content, **options)
+
+    def pids(self) -> dict[str, int]:
+        """The process of each program that runs."""
+        command = [sys.executable, "-m", "supervisor.supervisorctl", "-s", f"unix://{self.socket}", "status"]
+        lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+        fields = [line.replace(",", "").split() for line in lines]
+        return {field[0]: int(field[3]) for field in fields if field[1:2] == ["RUNNING"]}
+
+    def kill(self) -> None:
+        """End it and its programs at once."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        self.process.kill()
+        self.process.wait()
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+
+
+@pytest.fixture
+def supervisord(tmp_path: Path) -> Iterator[Supervisord]:
+    running = Supervisord(tmp_path)
+    yield running
+    running.kill()
+
+
+def test_programs_start_and_a_second_run_changes_nothing(supervisord: Supervisord) -> None:
+    content = program("celery") + program("celerybeat")
+    assert supervisord.apply(content)["programs"] == {"celery": "started", "celerybeat": "started"}
+    pids = supervisord.pids()
+    assert set(pids) == {"celery", "celerybeat"}
+    again = supervisord.apply(content)
+    assert (again["changed"], again["programs"]) == (False, {})
+    assert supervisord.pids() == pids
+
+
+def test_only_the_program_that_changed_restarts(supervisord: Supervisord) -> None:
+    supervisord.apply(program("celery") + program("celerybeat"))
+    before = supervisord.pids()
+    done = supervisord.apply(program("celery", mark="2") + program("celerybeat"))
+    after = supervisord.pids()
+    assert done["programs"] == {"celery": "restarted"}
+    assert after["celery"] != before["celery"]
+    assert after["celerybeat"] == before["celerybeat"]
+
+
+def test_programs_stop_side_by_side(supervisord: Supervisord) -> None:
+    names = ["celery", "celery-a", "celery-b"]
+    supervisord.apply("".join(program(name, stop=1.5) for name in names))
+    time.sleep(0.5)  # until they have set their signal handlers
+    started = time.monotonic()
+    done = supervisord.apply("".join(program(name, stop=1.5, mark="2") for name in names))
+    took = time.monotonic() - started
+    assert done["programs"] == dict.fromkeys(names, "restarted")
+    assert 1.5 < took < 3
+
+
+def test_a_program_that_is_no_more_wanted_goes(supervisord: Supervisord) -> None:
+    supervisord.apply(program("celery") + program("celery-old"))
+    done = supervisord.apply(program("celery"))
+    assert done["programs"] == {"celery-old": "removed"}
+    assert set(supervisord.pids()) == {"celery"}
+    assert not (supervisord.programs / "celery-old.conf").exists()
+
+
+def test_programs_of_others_are_left_alone(supervisord: Supervisord) -> None:
+    (supervisord.programs / "theirs.conf").write_text(program("theirs"))
+    supervisord.apply(program("flower"), owner="flower")
+    flower = supervisord.pids()["flower"]
+    done = supervisord.apply(program("celery"))
+    assert done["programs"] == {"celery": "started"}
+    assert supervisord.pids()["flower"] == flower
+    assert (supervisord.programs / "theirs.conf").read_text() == program("theirs")
+
+
+def test_a_run_that_was_interrupted_after_writing_is_finished(supervisord: Supervisord) -> None:
+    supervisord.apply(program("celery"))
+    before = supervisord.pids()["celery"]
+    content = program("celery", mark="2") + program("celery-new")
+    # What an interrupted run leaves: the files are there, supervisord has not been told.
+    for name in ("celery", "celery-new"):
+        text = next(part for part in content.split("[program:") if part.startswith(f"{name}]"))
+        header = "; Managed by Ansible for celery. Changes here are lost.\n"
+        (supervisord.programs / f"{name}.conf").write_text(f"{header}[program:{text.rstrip()}\n")
+    done = supervisord.apply(content)
+    assert done["changed"]
+    assert done["programs"] == {"celery": "restarted", "celery-new": "started"}
+    assert supervisord.pids()["celery"] != before
+
+
+def test_a_run_that_was_interrupted_before_a_program_was_removed_is_finished(supervisord: Supervisord) -> None:
+    supervisord.apply(program("celery") + program("celery-old"))
+    (supervisord.programs / "celery-old.conf").unlink()
+    done = supervisord.apply(program("celery"))
+    assert done["programs"] == {"celery-old": "removed"}
+    assert set(supervisord.pids()) == {"celery"}
+
+
+def test_a_program_that_does_not_stop_is_said(supervisord: Supervisord) -> None:
+    supervisord.apply(program("celery", stop=6))
+    time.sleep(0.5)
+    done = supervisord.apply(program("celery", mark="2"), timeout=1)
+    assert done["failed"]
+    assert "still stopping after 1 s: celery" in done["msg"]
+
+
+def test_a_dry_run_only_tells(supervisord: Supervisord) -> None:
+    supervisord.apply(program("celery") + program("celery-old"))
+    before = supervisord.pids()
+    done = supervisord.apply(program("celery", mark="2") + program("celery-new"), check=True)
+    assert done["programs"] == {"celery": "restarted", "celery-new": "started", "celery-old": "removed"}
+    assert supervisord.pids() == before
+    assert not (supervisord.programs / "celery-new.conf").exists()
+
+
+def test_a_supervisord_that_does_not_run_is_said(tmp_path: Path) -> None:
+    done = run_module(
+        "supervisor_programs",
+        owner="celery",
+        content=program("celery"),
+        directory=str(tmp_path),
+        socket=f"{tmp_path}/s",
+    )
+    assert done["failed"]
+    assert f"supervisord on {tmp_path}/s" in done["msg"]
+    assert "systemctl status supervisor" in done["msg"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (program("celery") + program("celery"), "two programs of one name: 'celery'"),
+        ("[unix_http_server]\nfile=/x\n", "not a [program:NAME] section"),
+        ("autostart=true\n" + program("celery"), "not a [program:NAME] section"),
+    ],
+)
+def test_content_that_is_no_program_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    done = run_module("supervisor_programs", owner="celery", content=content, directory=str(tmp_path))
+    assert done["failed"]
+    assert message in done["msg"]
+    assert not list(tmp_path.iterdir())

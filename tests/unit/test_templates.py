@@ -1,0 +1,348 @@
+"""What the roles write on a host: rendered, read back by a parser of its format, and checked for its meaning."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.unit.rendering import GROUPS, ROLES, SECRETS, Platform
+
+WORKERS: list[dict[str, Any]] = [
+    {"name": "celery", "queues": ["celery"]},
+    {"name": "low", "queues": ["low", "mail"], "concurrency": 2, "time_limit": 1200, "prefetch_multiplier": 4},
+    {"name": "io", "queues": ["io"], "pool": "threads", "concurrency": 8, "environment": {"NOTE": "it's 100% $HOME"}},
+    {"name": "net", "queues": ["net"], "pool": "gevent", "concurrency": 100},
+    {"name": "one", "queues": ["one"], "pool": "solo", "loglevel": "WARNING", "arguments": ["--without-gossip"]},
+]
+AWKWARD = {
+    "QUOTES": 'it\'s "quoted"',
+    "SHELL": "$HOME `id` \\n;#",
+    "URL": "https://a/?b=%20&c",
+    "EMPTY": "",
+    "UMLAUT": "grün",
+}
+CASES = {
+    f"{broker}, Debian {debian}, {len(workers)} workers": {
+        "debian": debian,
+        "celery_broker": broker,
+        "celery_workers": workers,
+    }
+    for broker in ("rabbitmq", "redis")
+    for debian in (12, 13)
+    for workers in (WORKERS[:1], WORKERS)
+}
+
+
+@pytest.fixture(params=list(CASES.values()), ids=list(CASES), scope="module")
+def platform(request: pytest.FixtureRequest) -> Platform:
+    return Platform(**request.param)
+
+
+def sections(text: str) -> configparser.RawConfigParser:
+    """A file of supervisord's; two sections of one name are an error."""
+    parser = configparser.RawConfigParser(strict=True, interpolation=None)
+    parser.read_string(text)
+    return parser
+
+
+def programs(platform: Platform, role: str = "celery") -> dict[str, Mapping[str, str]]:
+    return {
+        name.removeprefix("program:"): section
+        for name, section in sections(platform.programs(role)).items()
+        if name != "DEFAULT"
+    }
+
+
+def settings(platform: Platform) -> dict[str, Any]:
+    return dict(json.loads(platform.text("celery", "/etc/celery/platform.json")))
+
+
+# --- supervisord's programs ------------------------------------------------------------------------------------------
+
+
+def test_each_program_has_its_section(platform: Platform) -> None:
+    workers = [worker["name"] for worker in platform.inventory["celery_workers"]]
+    names = ["celery", *(f"celery-{name}" for name in workers[1:]), "celerybeat", "web"]
+    assert list(programs(platform)) == names
+    assert list(programs(platform, "flower")) == ["flower"]
+
+
+def test_the_stop_signal_spares_the_children(platform: Platform) -> None:
+    for name, program in (programs(platform) | programs(platform, "flower")).items():
+        assert program["stopsignal"] == "TERM", name
+        assert program["stopasgroup"] == "false", name
+        assert program["killasgroup"] == "true", name
+        assert program["autorestart"] == "true", name
+        assert int(program["startretries"]) > 10_000, name
+
+
+def test_a_worker_has_longer_to_stop_than_its_tasks_to_run(platform: Platform) -> None:
+    for name, program in programs(platform).items():
+        words = shlex.split(program["command"])
+        if "worker" in words:
+            limits = [int(word.split("=")[1]) for word in words if word.startswith("--time-limit=")]
+            limit = max([*limits, settings(platform)["settings"]["task_time_limit"]])
+            assert int(program["stopwaitsecs"]) > limit, name
+
+
+def test_systemd_waits_until_every_program_has_stopped(platform: Platform) -> None:
+    unit = platform.text("supervisor", "/etc/systemd/system/supervisor.service.d/celery.conf")
+    wait = int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0])
+    by_priority: dict[int, int] = {}
+    for program in (programs(platform) | programs(platform, "flower")).values():
+        priority = int(program["priority"])
+        by_priority[priority] = max(by_priority.get(priority, 0), int(program["stopwaitsecs"]))
+    assert wait > sum(by_priority.values())
+
+
+def test_a_worker_gets_the_options_of_its_entry() -> None:
+    found = programs(Platform(celery_workers=WORKERS))
+    command = {name: shlex.split(program["command"].replace("%%", "%")) for name, program in found.items()}
+    start = ["/usr/local/bin/celery", "-A", "tasks", "worker"]
+    assert command["celery-low"] == [
+        *start,
+        *("--hostname=low@%h", "--queues=low,mail", "--pool=prefork", "--concurrency=2", "--prefetch-multiplier=4"),
+        *("--time-limit=1200", "--soft-time-limit=240", "--loglevel=INFO"),
+    ]
+    assert int(found["celery-low"]["stopwaitsecs"]) == 1260
+    assert command["celery-io"][4:] == [
+        "--hostname=io@%h",
+        "--queues=io",
+        "--pool=threads",
+        "--concurrency=8",
+        "--loglevel=INFO",
+    ]
+    assert "--pool=gevent" in command["celery-net"]
+    assert command["celery-one"][-2:] == ["--loglevel=WARNING", "--without-gossip"]
+
+
+def test_a_percent_sign_is_not_supervisords(platform: Platform) -> None:
+    for name, program in programs(platform).items():
+        for key, value in program.items():
+            assert "%" not in value.replace("%%", ""), f"{name}: {key}"
+
+
+def test_every_program_changes_when_the_environment_does() -> None:
+    before, after = programs(Platform()), programs(Platform(celery_app_environment={"DEBUG": "1"}))
+    for name in before:
+        assert before[name]["environment"] != after[name]["environment"], name
+
+
+def test_a_workers_own_environment_changes_that_worker_alone() -> None:
+    changed = [dict(worker) for worker in WORKERS]
+    changed[2]["environment"] = {"NOTE": "another"}
+    before, after = programs(Platform(celery_workers=WORKERS)), programs(Platform(celery_workers=changed))
+    assert [name for name in before if before[name] != after[name]] == ["celery-io"]
+
+
+def test_another_worker_leaves_the_others_as_they_are() -> None:
+    before, after = (
+        programs(Platform(celery_workers=WORKERS[:1])),
+        programs(Platform(celery_workers=[WORKERS[0], {"name": "more", "queues": ["celery"]}])),
+    )
+    assert [name for name in before if before[name] != after[name]] == []
+    assert [name for name in after if name not in before] == ["celery-more"]
+
+
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [("workers", ["celery"]), ("beat", ["celerybeat"]), ("web", ["web"])],
+)
+def test_a_host_runs_what_it_is_listed_under(group: str, expected: list[str]) -> None:
+    groups = {name: ["b" if name == group else "a"] for name in GROUPS}
+    assert list(programs(Platform(groups=groups, host="b"))) == expected
+
+
+# --- the application's environment and the runtime's configuration ---------------------------------------------------
+
+
+def test_the_environment_reads_in_a_shell_as_it_was_set() -> None:
+    platform = Platform(celery_app_environment=AWKWARD)
+    text = platform.text("celery", "/etc/celery/environment")
+    script = f"set -a\n{text}set +a\n" + "".join(f"printf '%s\\0' \"${name}\"\n" for name in AWKWARD)
+    run = subprocess.run(["sh", "-eu", "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split("\0")[:-1] == list(AWKWARD.values())
+
+
+def test_a_workers_own_environment_is_a_file_of_its_own() -> None:
+    files = Platform(celery_workers=WORKERS).files("celery")
+    text = files["/etc/celery/celery-io.environment"]["secret"]
+    run = subprocess.run(["sh", "-c", f'{text}printf %s "$NOTE"'], capture_output=True, text=True, check=True)
+    assert run.stdout == "it's 100% $HOME"
+    assert "/etc/celery/celery-low.environment" not in files
+
+
+def test_the_runtime_is_told_what_runs_here(platform: Platform) -> None:
+    told = settings(platform)
+    broker = platform.inventory["celery_broker"]
+    workers = platform.inventory["celery_workers"]
+    assert told["broker"] == broker
+    assert told["queues"] == list(dict.fromkeys(queue for worker in workers for queue in worker["queues"]))
+    assert told["queue_arguments"] == ({"x-queue-type": "quorum"} if broker == "rabbitmq" else {})
+    assert [entry["program"] for entry in told["programs"]] == [*programs(platform), "flower"]
+    assert all(entry["queues"] for entry in told["programs"] if entry["kind"] == "worker")
+
+
+def test_the_settings_keep_accepted_tasks(platform: Platform) -> None:
+    safe = settings(platform)["settings"]
+    assert safe["task_acks_late"] is True
+    assert safe["task_reject_on_worker_lost"] is True
+    assert safe["task_create_missing_queues"] is False
+    assert safe["accept_content"] == safe["result_accept_content"] == ["json"]
+    assert safe["broker_connection_max_retries"] is None
+    options = safe["broker_transport_options"]
+    if platform.inventory["celery_broker"] == "rabbitmq":
+        assert options["confirm_publish"] is True
+        assert safe["worker_detect_quorum_queues"] is True
+    else:
+        assert options["visibility_timeout"] > platform.variable("celery", "celery_stop_wait") > safe["task_time_limit"]
+        assert safe["worker_prefetch_multiplier"] == 1
+
+
+def test_numbers_stay_numbers(platform: Platform) -> None:
+    def check(where: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                check(f"{where}.{key}", item)
+        elif isinstance(value, str):
+            assert not re.fullmatch(r"\d+|[Tt]rue|[Ff]alse|None|null", value), f"{where} is the text {value!r}"
+
+    check("settings", settings(platform)["settings"])
+
+
+# --- brokers, database, front door -----------------------------------------------------------------------------------
+
+
+def test_rabbitmq_gets_users_and_policies_and_no_guest(platform: Platform) -> None:
+    text = platform.text("rabbitmq", "/etc/rabbitmq/definitions.json")
+    definitions = json.loads(text)
+    names = [user["name"] for user in definitions["users"]]
+    assert names == ["celery", "operator", "flower"]
+    assert all(user["password_hash"] and "password" not in user for user in definitions["users"])
+    assert not [secret for secret in SECRETS.values() if secret in text]
+    assert {entry["user"] for entry in definitions["permissions"]} == set(names)
+    parked = {queue["name"] for queue in definitions["queues"]}
+    assert parked == {"celery.dead", "celery.unroutable"} == {entry["source"] for entry in definitions["bindings"]}
+
+
+def test_rabbitmqs_policies_reach_every_queue_and_no_other() -> None:
+    queues = ["celery", "low", "a.b"]
+    platform = Platform(celery_workers=[{"name": "celery", "queues": queues}])
+    policies = {
+        entry["name"]: entry
+        for entry in json.loads(platform.text("rabbitmq", "/etc/rabbitmq/definitions.json"))["policies"]
+    }
+    pattern = re.compile(policies["tasks"]["pattern"])
+    assert all(pattern.search(queue) for queue in queues)
+    assert not [
+        name for name in ("celery.dead", "celeryev.x", "aXb", "low2", "celery@a.celery.pidbox") if pattern.search(name)
+    ]
+    assert policies["tasks"]["definition"]["dead-letter-exchange"] == "celery.dead"
+    assert policies["tasks"]["definition"]["delivery-limit"] == 20
+    exchanges = re.compile(policies["unroutable"]["pattern"])
+    assert all(exchanges.search(name) for name in [*queues, "celery_delayed_27", "celery_delayed_delivery"])
+
+
+def test_flower_may_not_touch_the_queues() -> None:
+    definitions = json.loads(Platform(celery_workers=WORKERS).text("rabbitmq", "/etc/rabbitmq/definitions.json"))
+    (flower,) = [entry for entry in definitions["permissions"] if entry["user"] == "flower"]
+    for right in ("configure", "write", "read"):
+        allowed = re.compile(flower[right])
+        assert not [name for name in ("celery", "low", "celery.dead", "amq.default") if allowed.search(name)], right
+
+
+def test_rabbitmq_listens_on_loopback_when_it_is_alone(platform: Platform) -> None:
+    text = platform.text("rabbitmq", "/etc/rabbitmq/rabbitmq.conf")
+    assert re.findall(r"^listeners\.tcp\.\d+ = (\S+)$", text, re.MULTILINE) == ["127.0.0.1:5672"]
+    limit = int(re.findall(r"^consumer_timeout = (\d+)$", text, re.MULTILINE)[0])
+    assert limit > 1000 * platform.variable("celery", "celery_stop_wait")
+
+
+def test_redis_keeps_what_it_accepts_and_asks_for_a_password(platform: Platform) -> None:
+    lines = platform.text("redis", "/etc/redis/redis.conf").splitlines()
+    assert "appendonly yes" in lines
+    assert "appendfsync always" in lines
+    assert "maxmemory-policy noeviction" in lines
+    assert "bind 127.0.0.1" in lines
+    accounts = [line.split() for line in platform.text("redis", "/etc/redis/users.acl").splitlines()]
+    assert accounts[0] == ["user", "default", "off"]
+    assert [account[1] for account in accounts[1:]] == ["celery", "operator", "flower"]
+    for account in accounts[1:]:
+        assert account[2] == "on"
+        assert re.fullmatch(r"#[0-9a-f]{64}", account[3]), "a hash, not the password"
+        assert not any(rule.startswith(">") or rule == "nopass" for rule in account)
+
+
+def test_redis_accounts_may_not_administer() -> None:
+    lines = Platform(celery_broker="redis").text("redis", "/etc/redis/users.acl").splitlines()
+    for name in ("celery", "flower"):
+        (line,) = [line for line in lines if line.startswith(f"user {name} ")]
+        assert "-@admin" in line
+        assert "-@dangerous" in line
+
+
+@pytest.mark.parametrize(("debian", "version"), [(12, 15), (13, 17)])
+def test_postgresql_is_debians_and_asks_for_a_password(debian: int, version: int) -> None:
+    platform = Platform(debian=debian)
+    etc = f"/etc/postgresql/{version}/main"
+    assert "listen_addresses = '127.0.0.1'" in platform.text("postgresql", f"{etc}/conf.d/celery.conf")
+    rules = [
+        line.split()
+        for line in platform.text("postgresql", f"{etc}/pg_hba.conf").splitlines()
+        if not line.startswith("#")
+    ]
+    assert rules == [
+        ["local", "all", "postgres", "peer", "map=administrators"],
+        ["host", "celery", "celery", "127.0.0.1/32", "scram-sha-256"],
+    ]
+
+
+def test_the_front_door_passes_on_what_runs() -> None:
+    def paths(**variables: Any) -> list[str]:
+        text = Platform(**variables).text("nginx", "/etc/nginx/conf.d/celery.conf")
+        assert text.count("{") == text.count("}")
+        return re.findall(r"location (\S+) \{", text)
+
+    assert paths() == ["/", "/flower/"]
+    assert paths(celery_flower_enabled=False) == ["/"]
+    assert paths(celery_web_enabled=False) == ["/flower/"]
+
+
+# --- several hosts ---------------------------------------------------------------------------------------------------
+
+
+def test_hosts_find_each_other_by_address() -> None:
+    groups = {name: ["a"] for name in GROUPS} | {"workers": ["a", "b"]}
+    environment = Platform(groups=groups, host="b").text("celery", "/etc/celery/environment")
+    assert "@192.0.2.1:5672/celery'" in environment
+    assert "@192.0.2.1:6379/1'" in environment
+    on_a = Platform(groups=groups, host="a")
+    assert "@127.0.0.1:5672/celery'" in on_a.text("celery", "/etc/celery/environment")
+    assert "listeners.tcp.2 = 192.0.2.1:5672" in on_a.text("rabbitmq", "/etc/rabbitmq/rabbitmq.conf")
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------------
+
+
+def test_no_secret_is_readable_by_all(platform: Platform) -> None:
+    for role in ROLES:
+        if role == "lab":
+            continue
+        for dest, entry in platform.files(role).items():
+            shown = entry.get("content") or ""
+            assert not [name for name, secret in SECRETS.items() if secret in shown], f"{dest} is shown in diffs"
+            if entry.get("secret"):
+                assert int(entry["mode"], 8) & 0o007 == 0, f"{dest} is readable by all"
+                assert int(entry["mode"], 8) & 0o020 == 0, f"{dest} is writable by its group"
+    for role in ("celery", "flower"):
+        shown = platform.programs(role)
+        assert not [name for name, secret in SECRETS.items() if secret in shown], (
+            f"{role}'s programs are readable by all"
+        )
