@@ -744,7 +744,7 @@ def build(request: Request) -> Result:
         if request.kind == "app":
             notes += check_syntax((entry for entry in tree if entry.path.startswith("app/")), python, request.source)
         if not (result.deps_archive.is_file() and manifest.is_file()):
-            _build_deps(request, lock, extra, result.deps_archive, manifest, deps_id, site)
+            notes += _build_deps(request, lock, extra, result.deps_archive, manifest, deps_id, site)
         roots = code_roots(tree) if request.kind == "app" else []
         if request.kind == "app":
             _check_app(request.app, modules(tree, roots), json.loads(manifest.read_text())["modules"], request.source)
@@ -792,14 +792,14 @@ def _touch(result: Result) -> bool:
 
 def _build_deps(
     request: Request, lock: Lock, extra: Lock | None, archive: Path, manifest: Path, deps_id: str, site: str
-) -> None:
+) -> list[str]:
+    """Build the packages' archive and the list of what is in it, and return what is worth a warning."""
     work = Path(tempfile.mkdtemp(prefix=".build-", dir=request.output))
     try:
         target = work / "site"
         install_packages(lock, extra, request, target, work)
-        packages = {
-            name: path.name.removesuffix(".dist-info").split("-")[1] for name, path in installed(target).items()
-        }
+        found = installed(target)
+        packages = {name: path.name.removesuffix(".dist-info").split("-")[1] for name, path in found.items()}
         if request.kind == "app" and "celery" not in packages:
             raise ReleaseError(f"{lock.path} does not bring celery.", "Add celery to your application's requirements.")
         python = f"{request.install_root.rstrip('/')}/current/bin/python" if request.kind == "app" else None
@@ -807,8 +807,26 @@ def _build_deps(
         names = sorted(modules(entries, [site]))
         manifest.write_text(json.dumps({"packages": packages, "modules": names}, indent=1) + "\n")
         write_archive(archive, deps_id, entries)
+        notes = []
+        unlisted = sorted(packages.keys() - locked_names(lock) - (locked_names(extra) if extra else set()))
+        if unlisted and pinned(lock):
+            notes.append(
+                f"{lock.path} does not list {', '.join(unlisted)}: the same deploy may install others another day."
+            )
+        compiled = [name for name, path in found.items() if _compiled_here(path)]
+        if compiled:
+            notes.append(
+                f"Compiled on this controller, for want of a wheel, so try them on a host: {', '.join(compiled)}."
+            )
+        return notes
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _compiled_here(info: Path) -> bool:
+    """Return whether a package was compiled here: wheels of an index for Linux are tagged manylinux."""
+    wheel = info / "WHEEL"
+    return wheel.is_file() and re.search(r"(?m)^Tag: .*-linux_", wheel.read_text()) is not None
 
 
 def _check_app(app: str, own: set[str], packages: Sequence[str], source: Path) -> None:

@@ -260,6 +260,17 @@ def test_unpinned_requirements_build_with_a_warning(request_: Request) -> None:
     assert "does not pin" in result.warnings[0]
 
 
+def test_a_list_that_leaves_packages_out_builds_with_a_warning(request_: Request) -> None:
+    assert "does not list vine:" in build(request_).warnings[0]
+
+
+def test_what_was_compiled_here_is_told(request_: Request, index: Path) -> None:
+    tag = f"cp{HERE.replace('.', '')}-cp{HERE.replace('.', '')}-linux_x86_64"
+    make_wheel(index, "compiled", tag=tag)
+    (request_.source / "requirements.txt").write_text("celery==5.7.0\nvine==1.0\ncompiled==1.0\n")
+    assert "Compiled on this controller" in build(request_).warnings[0]
+
+
 # --- what is refused, and in which words
 
 
