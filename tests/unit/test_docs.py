@@ -1,0 +1,76 @@
+"""The documentation says what is true of the code: references are fresh, names and links exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [
+    path
+    for path in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("roles/*/README.md"),
+        ROOT / "app/README.md",
+    ]
+    if path.name != "CHANGELOG.md"
+]
+SPECS = [
+    yaml.safe_load(path.read_text())["argument_specs"]["main"].get("options", {})
+    for path in ROOT.glob("roles/*/meta/argument_specs.yml")
+]
+
+
+@pytest.fixture(params=PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])
+def page(request: pytest.FixtureRequest) -> Path:
+    return Path(request.param)
+
+
+def test_the_generated_pages_are_fresh() -> None:
+    run = subprocess.run([sys.executable, ROOT / "bin/docs", "--check"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    anchors = {
+        re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", text):
+        link = target[0] or target[1]
+        if link.startswith("#"):
+            assert link[1:] in anchors, link
+        elif not re.match(r"https?:|mailto:", link):
+            assert (page.parent / link.split("#")[0]).exists(), link
+
+
+def test_variables_exist(page: Path) -> None:
+    known = {name for options in SPECS for name in options}
+    known |= {"celery_on_hosts"}  # the collection and the runtime
+    for name in re.findall(r"(?<![\w/.-])((?:celery|lab|rabbitmq|redis)_[a-z_]+)(?![\w.(-])", page.read_text()):
+        if f"{name}_" not in " ".join(known):  # the beginning of several, as in `celery_…`
+            assert name in known | SETTINGS, name
+
+
+# Celery's own settings of these names
+SETTINGS = {
+    "redis_socket_connect_timeout",
+    "redis_socket_timeout",
+    "redis_socket_keepalive",
+    "redis_retry_on_timeout",
+    "redis_backend_health_check_interval",
+}
+
+
+def test_verbs_exist(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    verbs = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    used = set(re.findall(r"(?:^ {4}|`|^\$ )make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE))
+    assert used <= verbs
