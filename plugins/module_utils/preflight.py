@@ -175,7 +175,12 @@ def check_source(variables: Variables, sources: Mapping[str, Mapping[str, Any]])
     if state is None:
         return
     if not state.get("exists"):
-        yield Problem("celery_app_source", f"{source}, which does not exist", "a folder on this machine", "Correct it.")
+        yield Problem(
+            "celery_app_source",
+            f"{source}, which does not exist",
+            "a folder on this machine",
+            "Set it to your application.",
+        )
         return
     if state.get("error"):
         yield Problem(
