@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.celery_on_hosts.platform.plugins.filter.platform import env_file
@@ -21,7 +21,8 @@ def worker_program(worker: Mapping[str, Any], defaults: Mapping[str, Any]) -> di
 
     Args:
         worker: the entry, as the user wrote it (checked by the preflight).
-        defaults: ``time_limit``, ``soft_time_limit``, ``stop_wait`` (seconds) for what the entry leaves out.
+        defaults: ``time_limit``, ``soft_time_limit``, ``stop_wait`` (seconds) for what the entry leaves out, and
+            ``alone``, true for the only worker of the platform.
 
     Returns:
         ``program`` and ``node`` (``name@%h``) names, ``queues``, ``arguments`` (of ``celery worker``),
@@ -36,6 +37,8 @@ def worker_program(worker: Mapping[str, Any], defaults: Mapping[str, Any]) -> di
     if pool == "prefork":
         arguments.append(f"--time-limit={limit}")
         arguments.append(f"--soft-time-limit={worker.get('soft_time_limit', min(defaults['soft_time_limit'], limit))}")
+    # A lone worker would wait a second at every start for neighbours that it cannot have.
+    arguments += ["--without-mingle"] if defaults.get("alone") else []
     arguments.append(f"--loglevel={worker.get('loglevel', 'INFO')}")
     arguments += worker.get("arguments", [])
     margin = defaults["stop_wait"] - defaults["time_limit"]
@@ -49,6 +52,19 @@ def worker_program(worker: Mapping[str, Any], defaults: Mapping[str, Any]) -> di
         "stop_wait": worker.get("stop_wait", limit + margin),
         "environment": dict(worker.get("environment", {})),
     }
+
+
+def workers_of(workers: Iterable[Mapping[str, Any]], host: str, groups: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The entries of ``celery_workers`` that run on a host of the group ``workers``.
+
+    Args:
+        workers: the entries. One with ``hosts`` runs on those hosts, or hosts of those groups, alone.
+        host: the host's name.
+        groups: the groups that the host is in.
+    """
+    if "workers" not in groups:
+        return []
+    return [one for one in workers if "hosts" not in one or {host, *groups} & set(one["hosts"])]
 
 
 def environment_file(program: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,4 +82,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """The filters by name."""
-        return {"worker_program": worker_program, "environment_file": environment_file}
+        return {"worker_program": worker_program, "workers_of": workers_of, "environment_file": environment_file}
