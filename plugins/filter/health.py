@@ -26,7 +26,7 @@ def read_report(host: str, result: Mapping[str, Any]) -> dict[str, Any]:
     return report | {"host": host}
 
 
-def health_overview(results: Mapping[str, Mapping[str, Any]]) -> str:
+def health_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """One line a host, the worst first, and below what is wrong and what to do about it.
 
     Args:
@@ -69,4 +69,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """The filters by name."""
-        return {"health_overview": health_overview, "all_healthy": all_healthy}
+        return {"health_table": health_table, "all_healthy": all_healthy}
