@@ -119,7 +119,7 @@ def _explain(name: str, error: BaseException) -> str:
     ]
     ours = [frame for frame in frames if "site-packages" not in frame.filename and "/lib/python" not in frame.filename]
     if not ours:
-        if isinstance(error, ModuleNotFoundError):
+        if isinstance(error, ModuleNotFoundError) and f"{name.partition(':')[0]}.".startswith(f"{error.name}."):
             missing = f"there is no module {error.name}"
             return f"-A {name} does not import: {missing}. Is celery_app right, and does the release hold it?"
         if isinstance(error, AttributeError):

@@ -125,6 +125,7 @@ class Inspector:
                 return Check("process", name, False, f"pid {running} is up but has not reported yet", advice=advice)
             return Check("process", name, False, "is not running", advice=f"supervisorctl start {name}; {advice}")
         if b"celery" not in _proc(pid, "cmdline"):
+            report.clear()  # what a dead process said says nothing about the other layers
             return Check("process", name, False, f"pid {pid}, which reported last, is gone", advice=advice)
         releases[name] = report.get("release")
         age = time.time() - report.get("heartbeat", 0)

@@ -1,0 +1,82 @@
+"""Fixtures: a platform.json, an environment without a server, and applications that know nothing of the platform."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RUNTIME = Path(__file__).parents[1]
+sys.path.insert(0, str(RUNTIME))
+
+PLAIN = "from celery import Celery\napp = Celery('tasks', broker='pyamqp://guest@localhost//')\n"
+
+
+@pytest.fixture
+def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write a platform.json and point the environment at it; keyword arguments replace its keys."""
+    monkeypatch.setenv("CELERY_LOADER", "celery_on_hosts.loader:Loader")
+    monkeypatch.setenv("CELERY_BROKER_URL", "memory://")
+    monkeypatch.setenv("CELERY_RESULT_BACKEND", "cache+memory://")
+    monkeypatch.setenv("CELERY_RUN_DIR", str(tmp_path))
+    for name in ("CELERY_PROGRAM", "CELERY_APP", "DJANGO_SETTINGS_MODULE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def write(**keys: Any) -> Path:
+        data = {
+            "app": "tasks",
+            "broker": "rabbitmq",
+            "queues": ["celery", "low"],
+            "queue_arguments": {"x-queue-type": "quorum"},
+            "settings": {
+                "task_acks_late": True,
+                "task_reject_on_worker_lost": True,
+                "task_create_missing_queues": False,
+                "accept_content": ["json"],
+                "broker_transport_options": {"confirm_publish": True, "confirm_timeout": 10},
+            },
+        } | keys
+        path = tmp_path / "platform.json"
+        path.write_text(json.dumps(data))
+        monkeypatch.setenv("CELERY_PLATFORM", str(path))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def app_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write modules into a folder of their own: ``app_dir(tasks="…")``."""
+
+    def write(**modules: str) -> Path:
+        folder = tmp_path / "app"
+        folder.mkdir(exist_ok=True)
+        for name, text in modules.items():
+            (folder / f"{name}.py").write_text(text)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python in a process of its own, as a release does: the app's folder is the working directory."""
+
+    def run(cwd: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(RUNTIME), "C_FORCE_ROOT": "1", **env},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,152 @@
+"""The preflight: what does not fit is said before it is deployed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import PLAIN
+
+
+@pytest.fixture
+def check(platform, app_dir, python):
+    """Check a tasks.py; returns exit code, the JSON report, and what was said on stderr."""
+
+    def run(text: str, *arguments: str, app: str = "tasks", **keys):
+        platform(**keys)
+        done = python(app_dir(tasks=text), "-m", "celery_on_hosts.check", "--app", app, "--json", *arguments)
+        return done.returncode, json.loads(done.stdout), done.stderr
+
+    return run
+
+
+def test_a_plain_app_fits(check):
+    code, report, stderr = check(PLAIN + "@app.task\ndef add(x, y): return x + y\n")
+    assert (code, report["status"], report["tasks"], stderr) == (0, "ok", 1, "")
+    assert "task tasks.add" in report["queues"]["celery"]
+
+
+@pytest.mark.parametrize(
+    ("text", "who"),
+    [
+        ("@app.task(queue='video')\ndef t(): pass", "task tasks.t"),
+        ("app.conf.task_routes = {'tasks.t': 'video'}", "task_routes[tasks.t]"),
+        ("app.conf.task_routes = {'tasks.*': {'queue': 'video'}}", "task_routes["),
+        ("app.conf.task_routes = ([('tasks.*', {'queue': 'video'})],)", "task_routes["),
+        (
+            "app.conf.beat_schedule = {'b': {'task': 'x', 'schedule': 1, 'options': {'queue': 'video'}}}",
+            "beat_schedule[b]",
+        ),
+        ("app.conf.task_default_queue = 'video'", "task_default_queue"),
+        (
+            "from kombu import Queue\napp.conf.task_queues = [Queue('celery'), Queue('low'), Queue('video')]",
+            "task_queues",
+        ),
+    ],
+)
+def test_a_queue_nobody_reads(check, text, who):
+    code, report, stderr = check(PLAIN + text + "\n")
+    assert code == 1
+    assert "no worker reads queue 'video'" in stderr
+    assert who in stderr
+    assert "celery_workers" in stderr
+    assert any(who in user for user in report["queues"]["video"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import nothing_like_it\n", ["No module named 'nothing_like_it'", "tasks.py, line 1", "lock"]),
+        ("def f(:\n", ["SyntaxError", "tasks.py, line 1"]),
+        ("x = 1 / 0\n", ["ZeroDivisionError", "tasks.py, line 1: x = 1 / 0"]),
+        ("raise SystemExit('no key')\n", ["SystemExit: no key", "tasks.py, line 1"]),
+        ("x = 1\n", ["without a Celery application"]),
+        ("app = 1\n", ["not a Celery application"]),
+        (PLAIN + "app.conf.imports = ['gone']\n", ["No module named 'gone'"]),
+    ],
+)
+def test_an_app_that_does_not_import(check, text, words):
+    code, _, stderr = check(text)
+    assert code == 2
+    for word in words:
+        assert word in stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_module_that_is_not_there(check):
+    code, _, stderr = check("", app="gone")
+    assert code == 2
+    assert "there is no module gone" in stderr
+
+
+def test_no_platform(check, platform, app_dir, python):
+    platform()
+    done = python(app_dir(tasks=PLAIN), "-m", "celery_on_hosts.check", "--app", "tasks", CELERY_PLATFORM="")
+    assert done.returncode == 3
+    assert "CELERY_PLATFORM is not set" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("app.conf.task_acks_late = False", "task_acks_late is False"),
+        ("app.conf.accept_content = ['json', 'pickle']", "accept_content has pickle"),
+        ("app.conf.broker_transport_options = {'confirm_publish': False}", "confirm_publish off"),
+        ("@app.task(acks_late=False)\ndef t(): pass", "task tasks.t has acks_late=False"),
+        ("@app.task(time_limit=900)\ndef t(): pass", "task tasks.t may run 900 s"),
+        ("app.conf.task_time_limit = None", "turns task_time_limit off"),
+        ("from kombu import Queue\napp.conf.task_queues = [Queue('celery'), Queue('low')]", "not a quorum queue"),
+        ("app.conf.beat_schedule = {'b': {'task': 'gone', 'schedule': 1}}", "does not define"),
+        (
+            "app.conf.task_routes = lambda name, args, kwargs, options, task=None: {'queue': args[0]}",
+            "needs its arguments",
+        ),
+    ],
+)
+def test_what_weakens_the_promise_is_a_warning(check, text, words):
+    text += "\n@app.task\ndef other(): pass\n"
+    code, report, stderr = check(
+        PLAIN + text, max_time_limit_s=600, settings={"task_time_limit": 300, "task_acks_late": True}
+    )
+    assert (code, report["status"]) == (0, "warning")
+    assert words in stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("app = Celery('tasks', loader='app')", "chooses its own loader"),
+        ("app.conf.task_always_eager = True", "task_always_eager"),
+        ("app.conf.broker_read_url = 'amqp://u:secret@h//'", "broker_read_url is set in the application"),
+        ("app.conf.task_serializer = 'pickle'", "would be refused"),
+        ("app.conf.task_queue_max_priority = 5", "maximum priority"),
+    ],
+)
+def test_what_breaks_it_is_an_error(check, text, words):
+    code, _, stderr = check(PLAIN + text + "\n")
+    assert code == 1
+    assert words in stderr
+    assert "secret" not in stderr
+
+
+def test_a_dotted_suffix_would_run_tasks_twice(check):
+    code, _, stderr = check(PLAIN, queues=["celery", "eu.celery"])
+    assert code == 1
+    assert "'eu.celery' ends in the name of queue 'celery'" in stderr
+
+
+def test_declare(check):
+    code, report, stderr = check(PLAIN, "--declare", broker="redis", queue_arguments={})
+    assert (code, report["declared"], stderr) == (0, ["celery", "low"], "")
+
+
+def test_a_broker_that_is_away(platform, app_dir, python):
+    platform()
+    folder = app_dir(tasks=PLAIN)
+    url = "amqp://celery:secret@127.0.0.1:1//"
+    done = python(folder, "-c", "from celery_on_hosts import check; import functools, sys; "
+                  "check.declare = functools.partial(check.declare, timeout=0.5); "
+                  "sys.exit(check.main(['--app', 'tasks', '--declare']))", CELERY_BROKER_URL=url)  # fmt: skip
+    assert done.returncode == 3
+    assert "does not answer" in done.stderr
+    assert "secret" not in done.stderr + done.stdout

@@ -1,0 +1,194 @@
+"""The health of a host, with what it looks at made by hand."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import threading
+import time
+
+import pytest
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+
+from celery_on_hosts import health
+from celery_on_hosts.config import Platform
+
+WORKER = {"program": "celery", "kind": "worker", "node": "celery@here", "queues": ["celery", "low"]}
+BEAT = {"program": "celerybeat", "kind": "beat"}
+
+
+@pytest.fixture
+def host(platform, tmp_path, monkeypatch):
+    """A host: programs that should run, and what they last reported; returns an Inspector of it."""
+    monkeypatch.setattr(health, "_proc", lambda pid, name: b"celery" if pid == os.getpid() else b"")
+    monkeypatch.setattr(health, "CURRENT", tmp_path / "current")
+
+    def make(programs, *reports, canary=False, **keys) -> health.Inspector:
+        platform(broker="redis", queue_arguments={}, programs=programs, **keys)
+        for report in reports:
+            (tmp_path / f"{report['program']}.json").write_text(json.dumps(report))
+        inspector = health.Inspector(Platform.load(), timeout=5, canary=canary)
+        inspector._app = Celery("health", set_as_current=False)
+        return inspector
+
+    return make
+
+
+def worker(**fields):
+    now = time.time()
+    return {
+        **WORKER,
+        "pid": os.getpid(),
+        "release": "r1",
+        "started": now - 100,
+        "heartbeat": now,
+        "loop": now,
+        "state": "running",
+        "connected": True,
+        "pool": "prefork",
+        "concurrency": 2,
+        "active": 0,
+    } | fields
+
+
+def beat(**fields):
+    now = time.time()
+    common = {**BEAT, "pid": os.getpid(), "release": "r1", "started": now, "heartbeat": now}
+    return common | {"last_tick": now, "interval": 5} | fields
+
+
+def failed(found: health.Health) -> dict[str, str]:
+    return {f"{check.layer} {check.name}": check.detail for check in found.checks if not check.ok}
+
+
+def test_healthy(host):
+    found = host([WORKER, BEAT], worker(), beat()).look()
+    assert failed(found) == {}
+    assert found.code == health.HEALTHY
+    assert [check.layer for check in found.checks] == [
+        "process", "process", "consuming", "beat", "queues", "queues", "release"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "check", "words"),
+    [
+        ({"pid": 1 << 30}, "process celery", "is gone"),
+        ({"heartbeat": 0}, "process celery", "no sign of life"),
+        ({"connected": False}, "consuming celery", "not connected"),
+        ({"queues": ["celery"]}, "consuming celery", "does not read low"),
+        ({"state": "stopping", "active": 3}, "consuming celery", "3 tasks still run"),
+        ({"loop": time.time() - 600}, "consuming celery", "main loop has stood still"),
+    ],
+)
+def test_unhealthy_worker(host, fields, check, words):
+    found = host([WORKER], worker(**fields)).look()
+    assert found.code == health.UNHEALTHY
+    assert words in failed(found)[check]
+    assert all(check.advice for check in found.checks if not check.ok)
+
+
+def test_nothing_reported(host):
+    found = host([WORKER, BEAT]).look()
+    assert "not running" in failed(found)["process celery"]
+    assert "no report" in failed(found)["beat celerybeat"]
+
+
+def test_a_solo_worker_may_be_busy_for_long(host):
+    found = host([WORKER], worker(loop=time.time() - 600, pool="solo", active=1)).look()
+    assert found.code == health.HEALTHY
+
+
+def test_beat_that_does_not_tick(host):
+    assert failed(host([BEAT], beat(last_tick=time.time() - 120)).look()).keys() == {"beat celerybeat"}
+
+
+def test_beat_that_sleeps_longer_by_choice(host):
+    assert host([BEAT], beat(last_tick=time.time() - 120, interval=300)).look().code == health.HEALTHY
+
+
+def test_mixed_releases(host, tmp_path):
+    (tmp_path / "current").symlink_to("releases/r2")
+    found = host([WORKER, BEAT], worker(release="r2"), beat()).look()
+    assert failed(found) == {"release current": "celery: r2; celerybeat: r1; current is r2"}
+    assert found.checks[-1].advice == "supervisorctl restart celerybeat"
+
+
+def test_a_full_queue_is_a_warning(host):
+    inspector = host([WORKER], worker(), queue_depth_warning=1)
+    for _ in range(2):
+        inspector._app.send_task("any", queue="low")
+    found = inspector.look()
+    assert found.code == health.DEGRADED
+    assert failed(found) == {"queues low": "2 waiting"}
+    with inspector._app.connection() as connection:
+        connection.default_channel._purge("low")
+
+
+def test_canary(host):
+    inspector = host([WORKER], worker(), canary=True)
+    with start_worker(inspector._app, pool="solo", perform_ping_check=False):
+        found = inspector.look()
+    assert failed(found) == {}
+    assert [check.name for check in found.checks if check.layer == "canary"] == ["celery", "low"]
+
+
+def test_canary_behind_busy_workers_is_a_warning(host):
+    inspector = host([WORKER], worker(active=2), canary=True)
+    inspector.timeout = 0.3
+    found = inspector.look()
+    assert found.code == health.DEGRADED
+    assert "busy" in failed(found)["canary low"]
+
+
+def test_canary_that_nobody_runs(host):
+    inspector = host([WORKER], worker(), canary=True, queues=["celery", "other"])
+    inspector.timeout = 0.3
+    found = inspector.look()
+    assert "not back after 0.3 s" in failed(found)["canary other"]
+
+
+@pytest.fixture
+def web():
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == "/healthz" else 503)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://user:secret@127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.mark.parametrize(("page", "healthy"), [("/healthz", True), ("/readyz", False)])
+def test_web(host, web, page, healthy):
+    found = host([{"program": "web", "kind": "web", "url": web + page}]).look()
+    assert (found.code == health.HEALTHY) is healthy
+    assert "secret" not in health.show(found)
+
+
+def test_web_that_is_away(host, tmp_path):
+    found = host([{"program": "web", "kind": "web", "url": f"unix:{tmp_path}/none.sock:/healthz"}]).look()
+    assert "does not answer" in failed(found)["web web"]
+
+
+def test_command(platform, app_dir, python):
+    platform(broker="redis", queue_arguments={}, programs=[WORKER])
+    folder = app_dir(tasks="from celery import Celery\napp = Celery('tasks')\n")
+    done = python(folder, "-m", "celery_on_hosts.health", "--json", "--wait", "1")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["status"]) == (2, "unhealthy")
+    assert {"layer", "name", "ok", "severity", "detail", "advice", "seconds"} == set(report["checks"][0])
+    done = python(folder, "-m", "celery_on_hosts.health", CELERY_PLATFORM="/nowhere")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "cannot be read" in done.stderr
+
+
+def test_urls_are_masked():
+    assert health._mask("x amqp://celery:p%40ss@h:5672/v y") == "x amqp://celery:**@h:5672/v y"
+    assert health._mask("redis://:secret@h/0") == "redis://:**@h/0"

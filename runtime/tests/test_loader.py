@@ -1,0 +1,227 @@
+"""An application that knows nothing of the platform gets its settings, and keeps its own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.utils.quorum_queues import detect_quorum_queues
+from conftest import PLAIN
+
+from celery_on_hosts.config import PlatformError
+from celery_on_hosts.loader import PRODUCER_RETRY, SERVER_RETRY
+
+
+def make(**options: Any) -> Celery:
+    return Celery("x", set_as_current=False, **options)
+
+
+def test_defaults_reach_an_app(platform):
+    platform()
+    conf = make(broker="pyamqp://guest@localhost//", backend="rpc://").conf
+    assert conf.task_acks_late is True
+    assert conf.task_create_missing_queues is False
+    assert conf.task_publish_retry_policy == PRODUCER_RETRY
+    assert (conf.broker_url, conf.result_backend) == ("memory://", "cache+memory://")
+
+
+def test_rabbitmq_queues_are_quorum_queues_on_topic_exchanges(platform):
+    platform()
+    app = make()
+    for name in ("celery", "low"):
+        queue = app.amqp.queues[name]
+        assert (queue.exchange.name, queue.exchange.type, queue.routing_key) == (name, "topic", name)
+        assert queue.queue_arguments == {"x-queue-type": "quorum"}
+    assert detect_quorum_queues(app, "amqp") == (True, "celery")
+    assert app.amqp.router.route({}, "any")["queue"].name == "celery"
+
+
+def test_redis_queues_are_plain(platform):
+    platform(broker="redis", queue_arguments={})
+    queue = make().amqp.queues["low"]
+    assert (queue.exchange.type, queue.queue_arguments) == ("direct", None)
+
+
+def test_default_queue_is_one_that_is_read(platform):
+    platform(queues=["fast", "low"])
+    assert make().conf.task_default_queue == "fast"
+    app = make()
+    app.conf.task_default_queue = "low"
+    assert (app.amqp.default_queue.name, app.amqp.default_exchange.type) == ("low", "topic")
+
+
+class Settings:
+    task_acks_late = False
+
+
+class OldSettings:
+    CELERY_ACKS_LATE = False
+    CELERYD_PREFETCH_MULTIPLIER = 9
+
+
+class Namespaced:
+    CELERY_TASK_ACKS_LATE = False
+
+
+def before(app):
+    app.conf.task_acks_late = False
+
+
+def after(app):
+    assert app.conf.task_acks_late is True
+    app.conf.task_acks_late = False
+
+
+def update(app):
+    app.conf.update(task_acks_late=False, timezone="Europe/Berlin")
+
+
+def from_object(app):
+    app.config_from_object(Settings)
+
+
+def from_object_again(app):
+    assert app.conf.task_acks_late is True
+    app.config_from_object(Settings)
+
+
+def from_old_names(app):
+    app.config_from_object(OldSettings)
+
+
+def from_namespace(app):
+    app.config_from_object(Namespaced, namespace="CELERY")
+
+
+def own_defaults(app):
+    app.add_defaults({"task_acks_late": False})
+
+
+@pytest.mark.parametrize(
+    "configure",
+    [before, after, update, from_object, from_object_again, from_old_names, from_namespace, own_defaults],
+)
+def test_what_the_app_sets_wins(platform, configure):
+    platform()
+    app = make()
+    configure(app)
+    assert app.conf.task_acks_late is False
+    assert app.conf.task_reject_on_worker_lost is True
+    assert "low" in app.amqp.queues
+    assert "celery_on_hosts.canary" in app.tasks
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_transport_options_are_merged(platform, configured):
+    platform()
+    app = make()
+    if configured:
+        app.config_from_object({"broker_transport_options": {"client_properties": {"a": "b"}}})
+    else:
+        app.conf.broker_transport_options = {"client_properties": {"a": "b"}}
+    assert app.conf.broker_transport_options == {
+        "client_properties": {"a": "b"},
+        "confirm_publish": True,
+        "confirm_timeout": 10,
+    }
+
+
+def test_an_app_may_turn_confirms_off(platform):
+    platform()
+    app = make()
+    app.conf.broker_transport_options = {"confirm_publish": False}
+    assert app.conf.broker_transport_options["confirm_publish"] is False
+
+
+def test_only_servers_wait_for_ever(platform):
+    platform()
+    producer, worker = make(), make()
+    worker.loader.init_worker()
+    assert worker.conf.task_publish_retry_policy == SERVER_RETRY
+    assert worker.conf.result_backend_always_retry is True
+    assert producer.conf.task_publish_retry_policy == PRODUCER_RETRY
+    assert producer.conf.result_backend_always_retry is False
+
+
+def test_a_delay_below_a_second_is_not_refused(platform):
+    platform()
+    from celery.app import base
+
+    assert make().conf.task_acks_late
+    assert base.calculate_routing_key(0, "low").endswith(".0.1.low")
+
+
+def test_canary_is_registered_in_every_app(platform):
+    platform()
+    first, second = make(), make()
+    second.finalize()
+    assert "celery_on_hosts.canary" in first.tasks
+    assert "celery_on_hosts.canary" in second.tasks
+    result = first.tasks["celery_on_hosts.canary"].apply(("token",)).get()
+    assert result["token"] == "token"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        ("{", "is not JSON"),
+        ("[]", "no JSON object"),
+        ('{"broker": "kafka", "queues": ["celery"]}', "allowed are rabbitmq, redis"),
+        ('{"broker": "redis", "queues": []}', "at least one queue"),
+        ('{"broker": "redis", "queues": ["a"], "programs": [{"program": "x"}]}', "needs program and kind"),
+        ('{"broker": "redis", "queues": ["a"], "programs": [{"program": "x", "kind": "y"}]}', "of kind 'y'"),
+    ],
+)
+def test_a_bad_platform_file_is_refused_in_words(platform, tmp_path, content, words):
+    path = platform()
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(PlatformError, match=words):
+        _ = make().conf.task_acks_late
+
+
+def test_a_missing_variable_says_what_to_do(platform, monkeypatch):
+    platform()
+    monkeypatch.delenv("CELERY_PLATFORM")
+    with pytest.raises(PlatformError, match="/etc/celery/environment"):
+        _ = make().conf.task_acks_late
+
+
+DJANGO = """
+import os
+os.environ["DJANGO_SETTINGS_MODULE"] = "web_settings"
+from celery import Celery
+app = Celery("web")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+"""
+DJANGO_SETTINGS = """
+SECRET_KEY = "x"
+INSTALLED_APPS = []
+CELERY_TASK_ACKS_LATE = False
+CELERY_BROKER_URL = "amqp://nobody@nowhere//"
+"""
+
+
+def test_django(platform, app_dir, python):
+    pytest.importorskip("django")
+    platform()
+    folder = app_dir(web=DJANGO, web_settings=DJANGO_SETTINGS)
+    code = "from web import app; c = app.conf; print(c.task_acks_late, c.task_reject_on_worker_lost, c.broker_url)"
+    done = python(folder, "-c", code)
+    assert done.stdout.split() == ["False", "True", "memory://"], done.stderr
+
+
+def test_loading_imports_nothing_that_must_be_patched_first(platform, app_dir, python):
+    platform()
+    code = (
+        "import sys, json; from tasks import app; app.conf.task_acks_late; "
+        "print(json.dumps([m for m in sys.modules if m in "
+        "('kombu.asynchronous', 'kombu.utils.eventio', 'celery.worker.request', 'celery_on_hosts.liveness')]))"
+    )
+    done = python(app_dir(tasks=PLAIN), "-c", code)
+    assert json.loads(done.stdout) == [], done.stderr

@@ -1,0 +1,58 @@
+"""Every publish is confirmed in time, or fails."""
+
+from __future__ import annotations
+
+import pytest
+from amqp.exceptions import RecoverableConnectionError
+from celery import Celery
+from kombu.transport import pyamqp
+
+from celery_on_hosts import transport
+
+
+class Connection:
+    confirm_timeout = 7.0
+    collected = False
+
+    def collect(self):
+        self.collected = True
+
+
+@pytest.fixture
+def channel(monkeypatch):
+    channel = transport.Channel.__new__(transport.Channel)
+    channel.connection = Connection()
+    return channel
+
+
+def test_confirms_have_a_timeout(channel, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pyamqp.Channel, "basic_publish_confirm", lambda self, *a, **k: seen.append(k))
+    channel.basic_publish_confirm("message", confirm_timeout=None)
+    channel.basic_publish_confirm("message", confirm_timeout=2)
+    assert [options["confirm_timeout"] for options in seen] == [7.0, 2]
+
+
+def test_a_late_confirm_costs_the_connection(channel, monkeypatch):
+    def late(self, *args, **kwargs):
+        raise TimeoutError
+
+    monkeypatch.setattr(pyamqp.Channel, "basic_publish_confirm", late)
+    with pytest.raises(RecoverableConnectionError, match="did not confirm"):
+        channel.basic_publish_confirm("message")
+    assert channel.connection.collected
+
+
+@pytest.mark.parametrize(("options", "confirms"), [({"a": 1}, True), ({"confirm_publish": False}, False)])
+@pytest.mark.parametrize("url", ["amqp://h//", "pyamqp://h//", "amqps://h//"])
+def test_rabbitmq_urls_confirm(platform, monkeypatch, options, confirms, url):
+    platform()
+    monkeypatch.setenv("CELERY_BROKER_URL", url)
+    app = Celery("x", set_as_current=False)
+    assert app.conf.task_acks_late
+    app.conf.broker_transport_options = options
+    connection = app.connection()
+    monkeypatch.setattr(pyamqp.Transport, "establish_connection", lambda self: None)
+    connection.transport.establish_connection()
+    assert isinstance(connection.transport, transport.Transport)
+    assert connection.transport_options["confirm_publish"] is confirms
