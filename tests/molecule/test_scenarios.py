@@ -1,29 +1,57 @@
-"""Each Molecule scenario as one test, so that one summary tells of all."""
+"""Each Molecule scenario as one test, so that one summary tells of all.
 
+They run in the background, as many at once as the machine has pairs of cores (or as SCENARIOS_AT_ONCE says).
+"""
+
+import os
 import subprocess
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+LOGS = ROOT / ".cache" / "molecule"
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+AT_ONCE = int(os.environ.get("SCENARIOS_AT_ONCE") or max(1, (os.cpu_count() or 1) // 2))
+
+
+def run(scenario: str, terminal: pytest.TerminalReporter) -> int:
+    """Run a scenario: the steps to the terminal as they begin, all that is said to the log.
+
+    Returns:
+        The exit code.
+    """
+    command = ["make", "molecule", f"SCENARIO={scenario}"]
+    plain = os.environ | {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"}
+    with (
+        (LOGS / f"{scenario}.log").open("w") as log,
+        subprocess.Popen(
+            command, cwd=ROOT, env=plain, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
+        for line in process.stdout or ():
+            log.write(line)
+            log.flush()
+            if line.startswith("INFO") and line.endswith("Executing\n"):
+                terminal.write_line(line[4:].strip())
+    return process.returncode
+
+
+@pytest.fixture(scope="module")
+def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[int]]]:
+    """The scenarios that were asked for, under way."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+    asked = {item.name for item in request.session.items}
+    wanted = [scenario for scenario in SCENARIOS if f"test_scenario[{scenario}]" in asked]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {scenario: pool.submit(run, scenario, terminal) for scenario in wanted}
+        pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_scenario(scenario: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Molecule's steps are shown as they begin. All that they say is in the log, which is shown when one fails."""
-    log = ROOT / ".cache" / "molecule" / f"{scenario}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = ["make", "molecule", f"SCENARIO={scenario}"]
-    with (
-        log.open("w") as out,
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run,
-    ):
-        assert run.stdout
-        for line in run.stdout:
-            out.write(line)
-            out.flush()
-            if line.rstrip().endswith(": Executing"):
-                with capsys.disabled():
-                    print(f"  {line.rstrip()}  (log: {log.relative_to(ROOT)})", flush=True)
-    assert run.returncode == 0, log.read_text()
+def test_scenario(scenario: str, runs: dict[str, Future[int]]) -> None:
+    log = LOGS / f"{scenario}.log"
+    assert runs[scenario].result() == 0, f"{log}:\n{log.read_text()}"
