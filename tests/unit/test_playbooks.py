@@ -1,0 +1,129 @@
+"""The playbooks' own shape: what stops a deployment, what is said, what a dry run may do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.rendering import GROUPS, ROLES, ROOT, load, plays, task_files, walk_tasks
+
+KEYWORDS = {
+    *("name", "when", "register", "vars", "loop", "loop_control", "until", "retries", "delay", "notify", "tags"),
+    *("become", "become_user", "delegate_to", "run_once", "no_log", "check_mode", "changed_when", "failed_when"),
+    *("environment", "args", "block", "rescue", "always", "async", "poll", "throttle", "any_errors_fatal", "timeout"),
+}
+COMMANDS = {"ansible.builtin.command", "ansible.builtin.shell"}
+PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+# A play that goes on after an error, and why.
+MAY_GO_ON = {"Prove it": "each host says for itself whether it is healthy; nothing comes after"}
+
+
+def everything() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every task of the playbooks and roles, with where it is."""
+    lists: list[tuple[str, list[Any]]] = [
+        (f"{path.name}: {play['name']}", play.get("tasks", [])) for path in PLAYBOOKS for play in load(path)
+    ]
+    lists += [(str(path.relative_to(ROOT)), load(path) or []) for role in ROLES for path in task_files(role)]
+    for where, tasks in lists:
+        for task in walk_tasks(tasks):
+            yield f"{where}: {task.get('name')}", task
+
+
+def module(task: Mapping[str, Any]) -> str:
+    """The module that a task runs; empty for a block."""
+    (*names,) = [key for key in task if key not in KEYWORDS]
+    assert len(names) == (0 if "block" in task else 1), f"{task.get('name')}: {names}"
+    return str(names[0]) if names else ""
+
+
+TASKS = dict(everything())
+
+
+@pytest.fixture(params=list(TASKS))
+def task(request: pytest.FixtureRequest) -> Mapping[str, Any]:
+    return TASKS[request.param]
+
+
+def test_no_two_tasks_of_a_list_have_one_name() -> None:
+    names = [where for where, _ in everything()]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_every_task_is_named_as_a_sentence(task: Mapping[str, Any]) -> None:
+    assert re.match(r"[A-Z].*[^.]$", task["name"])
+
+
+def test_every_module_is_named_in_full(task: Mapping[str, Any]) -> None:
+    assert re.fullmatch(r"|[a-z_]+\.[a-z_]+\.[a-z_]+", module(task)), module(task)
+
+
+def test_no_error_is_ignored(task: Mapping[str, Any]) -> None:
+    assert "ignore_errors" not in task
+    assert "ignore_unreachable" not in task
+
+
+def test_commands_say_what_they_change(task: Mapping[str, Any]) -> None:
+    if module(task) in COMMANDS:
+        arguments = {**task[module(task)], **task.get("args", {})} if isinstance(task[module(task)], Mapping) else {}
+        assert "changed_when" in task or "creates" in arguments
+
+
+def test_what_runs_in_a_dry_run_says_that_it_changes_nothing(task: Mapping[str, Any]) -> None:
+    if task.get("check_mode") is False:
+        assert "changed_when" in task
+
+
+def test_output_is_hidden_only_where_a_secret_passes(task: Mapping[str, Any]) -> None:
+    # Modules of ours and of the collections hide their secrets themselves, and go on saying what they did.
+    if task.get("no_log"):
+        assert re.search(r"password|secret|token", str(task))
+
+
+def test_secrets_are_in_no_command(task: Mapping[str, Any]) -> None:
+    if module(task) in COMMANDS:
+        assert not re.search(r"password|secret_key|_url\b|_backend\b", str(task[module(task)]))
+
+
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.name)
+def test_every_play_says_where_it_runs_and_asks_for_no_facts(path: Path) -> None:
+    for play in load(path):
+        assert re.match(r"[A-Z].*[^.]$", play["name"])
+        assert play["hosts"]
+        assert play["gather_facts"] is False, f"{play['name']}: facts are gathered once, by a task"
+
+
+def test_an_error_on_one_host_stops_all() -> None:
+    for play in plays():
+        assert play.get("any_errors_fatal") is True or play["name"] in MAY_GO_ON, play["name"]
+
+
+def test_everything_is_checked_and_built_before_anything_is_touched() -> None:
+    first, *_ = plays()
+    assert first["hosts"] == "all"
+    assert first["any_errors_fatal"] is True
+    roles = [task["ansible.builtin.import_role"] for task in first["tasks"] if "ansible.builtin.import_role" in task]
+    assert [(role["name"], role.get("tasks_from", "main.yml")) for role in roles] == [
+        ("platform", "main.yml"),
+        ("platform", "build.yml"),
+    ]
+    ours = {"celery_on_hosts.platform.preflight", "celery_on_hosts.platform.release_build"}  # on the controller
+    for name in ("main", "build"):
+        for task in walk_tasks(load(ROOT / f"roles/platform/tasks/{name}.yml")):
+            assert module(task) in ours
+
+
+def test_the_last_step_is_the_proof() -> None:
+    last = plays()[-1]
+    (*_, task) = [
+        task for task in last["tasks"] if task.get("ansible.builtin.import_role", {}).get("tasks_from") == "prove.yml"
+    ]
+    assert task
+
+
+def test_hosts_are_chosen_by_the_groups_alone() -> None:
+    for play in plays():
+        assert set(play["hosts"].split(":")) <= {"all", *GROUPS}, play["name"]
