@@ -17,7 +17,7 @@ SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.y
 AT_ONCE = int(os.environ.get("SCENARIOS_AT_ONCE") or max(1, (os.cpu_count() or 1) // 2))
 
 
-def run(scenario: str, terminal: pytest.TerminalReporter) -> int:
+def run(scenario: str) -> int:
     """Run a scenario: the steps to the terminal as they begin, all that is said to the log.
 
     Returns:
@@ -35,7 +35,7 @@ def run(scenario: str, terminal: pytest.TerminalReporter) -> int:
             log.write(line)
             log.flush()
             if line.startswith("INFO") and line.endswith("Executing\n"):
-                terminal.write_line(line[4:].strip())
+                print(f"\n{line[4:].strip()}", end="", flush=True)
     return process.returncode
 
 
@@ -43,15 +43,16 @@ def run(scenario: str, terminal: pytest.TerminalReporter) -> int:
 def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[int]]]:
     """The scenarios that were asked for, under way."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    terminal = request.config.pluginmanager.getplugin("terminalreporter")
     asked = {item.name for item in request.session.items}
     wanted = [scenario for scenario in SCENARIOS if f"test_scenario[{scenario}]" in asked]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {scenario: pool.submit(run, scenario, terminal) for scenario in wanted}
+        yield {scenario: pool.submit(run, scenario) for scenario in wanted}
         pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_scenario(scenario: str, runs: dict[str, Future[int]]) -> None:
+def test_scenario(scenario: str, runs: dict[str, Future[int]], capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        code = runs[scenario].result()
     log = LOGS / f"{scenario}.log"
-    assert runs[scenario].result() == 0, f"{log}:\n{log.read_text()}"
+    assert code == 0, f"{log}:\n{log.read_text()}"
