@@ -143,10 +143,8 @@ def test_a_workers_own_environment_changes_that_worker_alone() -> None:
 
 
 def test_another_worker_leaves_the_others_as_they_are() -> None:
-    before, after = (
-        programs(Platform(celery_workers=WORKERS[:1])),
-        programs(Platform(celery_workers=[WORKERS[0], {"name": "more", "queues": ["celery"]}])),
-    )
+    more = [*WORKERS, {"name": "more", "queues": ["celery"]}]
+    before, after = programs(Platform(celery_workers=WORKERS)), programs(Platform(celery_workers=more))
     assert [name for name in before if before[name] != after[name]] == []
     assert [name for name in after if name not in before] == ["celery-more"]
 
