@@ -125,7 +125,7 @@ def _explain(name: str, error: BaseException) -> str:
         if isinstance(error, AttributeError):
             return f"-A {name} names a module without a Celery application: {error}. Write module:attribute."
     lines = [f"-A {name} does not import: {what}"]
-    for frame in (ours or frames)[-1:]:
+    for frame in ours[-1:]:
         lines.append(f"  {frame.filename}, line {frame.lineno}: {frame.line}")
     if isinstance(error, ModuleNotFoundError):
         lines.append(f"  Add the package that holds {error.name} to the application's lock.")

@@ -7,6 +7,7 @@ the folder that ``CELERY_RUN_DIR`` names. Only programs that supervisor started 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import threading
@@ -50,7 +51,8 @@ class Reporter:
         self.pid = os.getpid()
         self.common = {"program": program, "kind": kind, "pid": self.pid, "release": RELEASE, "started": time.time()}
         self.wake = threading.Event()
-        self._failed = False
+        self._lock = threading.Lock()
+        self._failed = self._ended = False
 
     def start(self) -> None:
         """Write the first report now, and one every INTERVAL seconds from now on."""
@@ -63,8 +65,10 @@ class Reporter:
         try:
             report = {**self.common, "heartbeat": time.time(), **self.describe()}
             scratch = self.path.with_name(f".{self.path.name}.{self.pid}")
-            scratch.write_text(json.dumps(report), encoding="utf-8")
-            scratch.replace(self.path)
+            with self._lock:
+                if not self._ended:
+                    scratch.write_text(json.dumps(report), encoding="utf-8")
+                    scratch.replace(self.path)
         except Exception as error:
             if not self._failed:
                 self._failed = True
@@ -74,11 +78,12 @@ class Reporter:
 
     def remove(self) -> None:
         """Take the file away at the end of the process that made it, unless its successor already wrote one."""
-        try:
-            if os.getpid() == self.pid == json.loads(self.path.read_text(encoding="utf-8"))["pid"]:
+        if os.getpid() != self.pid:
+            return
+        with self._lock, contextlib.suppress(OSError, ValueError, KeyError):
+            self._ended = True
+            if json.loads(self.path.read_text(encoding="utf-8"))["pid"] == self.pid:
                 self.path.unlink()
-        except (OSError, ValueError, KeyError):
-            pass
 
     def _run(self) -> None:
         while True:

@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import Celery, signals
 from celery.app import base
+from celery.app.defaults import _TO_OLD_KEY
 from celery.app.utils import Settings
 from celery.loaders.app import AppLoader
 from kombu import transport
@@ -74,6 +75,7 @@ class Loader(AppLoader):
         super().__init__(app, **kwargs)
         self.platform = Platform.load()
         self.defaults: dict[str, Any] = {}
+        self._old_names = False
         if self.platform.broker == "rabbitmq":
             _use_rabbitmq()
         logs.install()
@@ -103,10 +105,16 @@ class Loader(AppLoader):
             "task_queues": platform_queues(platform),
             **platform.settings,
         }
+        # Celery before 5.7 looks for one of a setting's two names in every layer before it looks for the other.
+        self._old_names = _TO_OLD_KEY["task_acks_late"] in source.maps[-1]
         for name in _MERGED:
             ours, theirs = self.defaults.get(name), source.get(name)
             if ours and theirs:
                 source[name] = {**ours, **theirs}
+        if self._old_names:
+            self.defaults |= {
+                _TO_OLD_KEY[name]: self.defaults.pop(name) for name in list(self.defaults) if name in _TO_OLD_KEY
+            }
         for layers in (source.maps, source.defaults):
             layers.insert(len(layers) - 1, self.defaults)
         canary.register(sender)
@@ -117,9 +125,8 @@ class Loader(AppLoader):
 
         # Touching the configuration makes sure that it is read, and our defaults with it.
         self.app.conf.finalize()
-        self.defaults.setdefault("result_backend_always_retry", True)
-        if "task_publish_retry_policy" not in self.platform.settings:
-            self.defaults["task_publish_retry_policy"] = SERVER_RETRY
+        self._serve()
+        self._default("result_backend_always_retry", True)
 
     on_worker_process_init = on_worker_init
 
@@ -127,6 +134,13 @@ class Loader(AppLoader):
         from . import liveness
 
         if sender.app is self.app:
-            if "task_publish_retry_policy" not in self.platform.settings:
-                self.defaults["task_publish_retry_policy"] = SERVER_RETRY
+            self._serve()
             liveness.watch_beat(sender)
+
+    def _serve(self) -> None:
+        self._default("task_publish_retry_policy", SERVER_RETRY)
+
+    def _default(self, name: str, value: Any) -> None:
+        """Set a default of ours later on, unless the deployment decided it."""
+        if name not in self.platform.settings:
+            self.defaults[_TO_OLD_KEY[name] if self._old_names else name] = value

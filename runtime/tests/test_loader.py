@@ -145,6 +145,16 @@ def test_only_servers_wait_for_ever(platform):
     assert producer.conf.result_backend_always_retry is False
 
 
+def test_settings_under_their_old_names_take_part(platform):
+    platform()
+    app = make()
+    app.config_from_object(OldSettings)
+    app.loader.init_worker()
+    assert app.conf.worker_prefetch_multiplier == 9
+    assert app.conf.task_publish_retry_policy == SERVER_RETRY
+    assert app.conf.broker_transport_options["confirm_timeout"] == 10
+
+
 def test_a_delay_below_a_second_is_not_refused(platform):
     platform()
     from celery.app import base
