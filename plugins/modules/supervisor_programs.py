@@ -113,25 +113,26 @@ def read_owned(directory: str, owner: str) -> dict[str, str]:
     return found
 
 
-def write(directory: str, programs: dict[str, str], stale: list[str]) -> None:
-    """Write each program's file, whole or not at all, and remove the stale ones."""
+def write(directory: str, programs: dict[str, str]) -> None:
+    """Write each program's file, whole or not at all."""
     for name, text in programs.items():
         handle, temporary = tempfile.mkstemp(dir=directory, prefix=".new-")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             os.fchmod(file.fileno(), 0o644)
         os.rename(temporary, os.path.join(directory, f"{name}.conf"))
-    for name in stale:
-        os.unlink(os.path.join(directory, f"{name}.conf"))
 
 
-def apply(server: Any, mine: set[str], timeout: float) -> dict[str, str]:
+def apply(server: Any, wanted: set[str], stale: list[str], directory: str, timeout: float) -> dict[str, str]:
     """Make the running supervisord match its files, for these programs only, and say what was done to each.
 
+    A stale program's file goes last, so that a run which is interrupted is finished by the next.
     Raises TimeoutError when a program does not stop within ``timeout`` seconds.
     """
-    added, changed, removed = server.reloadConfig()[0]
-    added, changed, removed = (sorted(mine & set(names)) for names in (added, changed, removed))
+    added, changed, _ = (set(names) for names in server.reloadConfig()[0])
+    active = {one["group"] for one in server.getAllProcessInfo()}
+    added, changed = sorted(wanted & added), sorted(wanted & changed)
+    removed = [name for name in stale if name in active]
     leaving = [*changed, *removed]
     for name in leaving:
         server.stopProcessGroup(name, False)
@@ -147,9 +148,11 @@ def apply(server: Any, mine: set[str], timeout: float) -> dict[str, str]:
         server.removeProcessGroup(name)
     for name in [*added, *changed]:
         server.addProcessGroup(name)
+    for name in stale:
+        os.unlink(os.path.join(directory, f"{name}.conf"))
     done = {name: "started" for name in added}
     done |= {name: "restarted" for name in changed}
-    done |= {name: "removed" for name in removed}
+    done |= {name: "removed" for name in stale}
     return done
 
 
@@ -186,10 +189,10 @@ def main() -> None:
         said = {name: "restarted" if name in found else "started" for name in differing}
         said |= {name: "removed" for name in stale}
         module.exit_json(changed=bool(said), programs=said, diff=diff)
-    write(options["directory"], differing, stale)
+    write(options["directory"], differing)
     server = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(options["socket"])).supervisor
     try:
-        done = apply(server, wanted.keys() | found.keys(), options["timeout"])
+        done = apply(server, set(wanted), stale, options["directory"], options["timeout"])
     except (OSError, xmlrpc.client.Fault, TimeoutError) as error:
         module.fail_json(
             msg=f"supervisord on {options['socket']}: {error}. See `systemctl status supervisor`, "
