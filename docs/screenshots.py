@@ -1,0 +1,141 @@
+#!/usr/bin/env -S uv run --script
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["pillow", "playwright", "pyyaml", "rich"]
+# ///
+"""Make the pictures of the documentation anew, from a lab that `make deploy` made.
+
+Usage: docs/screenshots.py [INVENTORY]     needs Debian's chromium; default: inventories/lab
+
+Submits a few tasks, then takes docs/images/*.png in a browser, and *.svg from what the commands print.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+from rich.console import Console
+from rich.text import Text
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs/images"
+WINDOW = {"width": 1100, "height": 640}
+TASKS: list[dict[str, Any]] = [
+    {"task": "xsum", "args": [[1, 2, 3, 4]]},
+    {"task": "mul", "args": [6, 7]},
+    {"task": "flaky", "args": [1]},
+    {"task": "fail", "args": ["as asked"]},
+    {"task": "add", "args": [2, 3]},
+    {"task": "count", "args": [8]},
+]
+
+
+def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Send JSON, return JSON."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return dict(json.load(answer))
+
+
+def save(page: Page, name: str) -> None:
+    """Keep what a page shows, as a small picture."""
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(128)
+    picture.save(IMAGES / f"{name}.png", optimize=True)
+
+
+def terminal(name: str, title: str, *commands: list[str], last: int = 40) -> None:
+    """Keep what commands print, as it looks in a terminal.
+
+    Args:
+        name: of the picture.
+        title: above it.
+        commands: shown as they are typed; each runs in the clone.
+        last: how many lines of each command are kept.
+    """
+    console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True)
+    for command in commands:
+        run = subprocess.run(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        console.print(Text(f"$ {' '.join(command)}", style="bold"))
+        console.print(Text.from_ansi("\n".join(run.stdout.rstrip().splitlines()[-last:])), soft_wrap=False)
+    console.save_svg(str(IMAGES / f"{name}.svg"), title=title)
+
+
+def shoot(browser: Browser, host: str, secrets: Path) -> None:
+    """Take the pictures of the pages."""
+    base = f"http://{host}"
+
+    def password(name: str) -> str:
+        return (secrets / f"{name}.txt").read_text().strip()
+
+    flower = browser.new_context(
+        viewport=WINDOW, http_credentials={"username": "admin", "password": password("flower")}
+    ).new_page()
+    flower.goto(f"{base}/flower/workers")  # it hears of the tasks only while it listens
+    ids = {task["task"]: post(f"{base}/api/tasks", task)["id"] for task in TASKS}
+
+    app = browser.new_context(viewport=WINDOW).new_page()
+    time.sleep(3)
+    app.goto(f"{base}/tasks/{ids['count']}")
+    app.wait_for_selector("[data-state=PROGRESS]")
+    app.wait_for_timeout(1500)
+    save(app, "app-task")
+    app.wait_for_selector("[data-state=SUCCESS]", timeout=30_000)
+    app.goto(base)
+    app.wait_for_timeout(1500)
+    save(app, "app")
+
+    for name, path in (("workers", "workers"), ("tasks", "tasks"), ("task", f"task/{ids['add']}")):
+        flower.goto(f"{base}/flower/{path}")
+        flower.wait_for_timeout(2500)
+        save(flower, f"flower-{name}")
+
+    queues = browser.new_context(viewport=WINDOW).new_page()
+    queues.goto(f"http://{host}:15672/")
+    queues.fill("input[name=username]", "operator")
+    queues.fill("input[name=password]", password("rabbitmq_operator"))
+    queues.click("input[type=submit]")
+    queues.wait_for_selector("#logout")
+    queues.goto(f"http://{host}:15672/#/queues")
+    queues.wait_for_timeout(3000)
+    save(queues, "rabbitmq-queues")
+
+
+def main(inventory: str = "inventories/lab") -> None:
+    """Take all pictures.
+
+    Raises:
+        FileNotFoundError: There is no lab; `make deploy` makes it.
+    """
+    folder = ROOT / inventory
+    (host,) = [
+        entry["ansible_host"]
+        for entry in yaml.safe_load((folder / "lab_hosts.yml").read_text())["lab"]["hosts"].values()
+    ]
+    IMAGES.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        shoot(browser, host, folder / "secrets")
+    where = [f"INVENTORY={inventory}"] if inventory != "inventories/lab" else []
+    terminal("deploy", "make deploy", ["make", "deploy", *where])
+    terminal(
+        "commands",
+        "on the host",
+        ["make", "status", *where],
+        ["make", "ssh", *where, "CMD=celery -A tasks inspect active_queues --json; supervisorctl status"],
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
