@@ -13,11 +13,8 @@ Submits a few tasks, then takes docs/images/*.png in a browser, and *.svg from w
 from __future__ import annotations
 
 import io
-import json
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +37,6 @@ TASKS: list[dict[str, Any]] = [
 ]
 
 
-def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Send JSON, return JSON."""
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return dict(json.load(answer))
-
-
 def save(page: Page, name: str) -> None:
     """Keep what a page shows, as a small picture."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(128)
@@ -62,12 +52,17 @@ def terminal(name: str, title: str, *commands: list[str], last: int = 40) -> Non
         commands: shown as they are typed; each runs in the clone.
         last: how many lines of each command are kept.
     """
-    console = Console(record=True, width=118, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=124, file=io.StringIO(), force_terminal=True)
     for command in commands:
         run = subprocess.run(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
-        console.print(Text(f"$ {' '.join(command)}", style="bold"))
+        typed = " ".join(
+            f"{name}='{value}'" if " " in value else word
+            for word in command
+            for name, _, value in [word.partition("=")]
+        )
+        console.print(Text(f"$ {typed}", style="bold"))
         console.print(Text.from_ansi("\n".join(run.stdout.rstrip().splitlines()[-last:])), soft_wrap=False)
     console.save_svg(str(IMAGES / f"{name}.svg"), title=title)
 
@@ -83,10 +78,10 @@ def shoot(browser: Browser, host: str, secrets: Path) -> None:
         viewport=WINDOW, http_credentials={"username": "admin", "password": password("flower")}
     ).new_page()
     flower.goto(f"{base}/flower/workers")  # it hears of the tasks only while it listens
-    ids = {task["task"]: post(f"{base}/api/tasks", task)["id"] for task in TASKS}
 
     app = browser.new_context(viewport=WINDOW).new_page()
-    time.sleep(3)
+    ids = {task["task"]: app.request.post(f"{base}/api/tasks", data=task).json()["id"] for task in TASKS}
+    app.wait_for_timeout(3000)
     app.goto(f"{base}/tasks/{ids['count']}")
     app.wait_for_selector("[data-state=PROGRESS]")
     app.wait_for_timeout(1500)
@@ -133,7 +128,8 @@ def main(inventory: str = "inventories/lab") -> None:
         "commands",
         "on the host",
         ["make", "status", *where],
-        ["make", "ssh", *where, "CMD=celery -A tasks inspect active_queues --json; supervisorctl status"],
+        ["make", "ssh", *where, "CMD=celery-health"],
+        ["make", "ssh", *where, "CMD=supervisorctl status"],
     )
 
 
