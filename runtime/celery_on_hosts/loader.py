@@ -19,7 +19,7 @@ from celery.loaders.app import AppLoader
 from kombu import transport
 from kombu.entity import Exchange, Queue
 
-from . import canary, logs
+from . import canary, logs, masking
 from .config import Platform
 
 # How a publish is tried again while the broker is away. A producer hears of it soon and can act; a worker and beat
@@ -79,7 +79,9 @@ class Loader(AppLoader):
         if self.platform.broker == "rabbitmq":
             _use_rabbitmq()
         logs.install()
+        masking.install()
         app.steps["worker"].add("celery_on_hosts.liveness:WorkerLiveness")
+        app.steps["worker"].add("celery_on_hosts.neighbours:LoneWorker")
         signals.beat_init.connect(self._on_beat_init, weak=False)
 
     @property

@@ -235,3 +235,14 @@ def test_loading_imports_nothing_that_must_be_patched_first(platform, app_dir, p
     )
     done = python(app_dir(tasks=PLAIN), "-c", code)
     assert json.loads(done.stdout) == [], done.stderr
+
+
+def test_passwords_of_urls_are_hidden_where_settings_are_shown(platform):
+    platform()
+    app = make()
+    url = "amqp://me:hush@h:5672/v"
+    app.conf.CELERY_BROKER_URL, app.conf.MANY = url, [url, "plain"]
+    shown = app.conf.table(with_defaults=False, censored=True)
+    assert shown["CELERY_BROKER_URL"] == "amqp://me:********@h:5672/v"
+    assert shown["MANY"] == ["amqp://me:********@h:5672/v", "plain"]
+    assert url == app.conf.CELERY_BROKER_URL
