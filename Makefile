@@ -54,7 +54,7 @@ lint: setup  ## Read everything: Ansible, YAML, Python, shell
 	@ruff check --quiet && ruff format --check --quiet
 	@mypy
 	@bin/in-app app mypy
-	@bin/in-app runtime mypy
+	@cd runtime && mypy
 	@shellcheck $$(git ls-files --cached --others --exclude-standard | grep -v '\.j2$$' | xargs grep -lE '^#!.*sh$$')
 
 unit: setup  ## Run the tests that need no host
