@@ -7,7 +7,6 @@ Celery hides that of ``broker_url``, but not of ``CELERY_BROKER_URL``, as a Djan
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from celery.app import utils
@@ -27,8 +26,8 @@ def mask(value: Any) -> Any:
     return [mask(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _filter(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: mask(value) for name, value in _filter_hidden_settings(settings).items()}
+def _filter(conf: dict[str, Any]) -> dict[str, Any]:
+    return {name: mask(value) for name, value in _filter_hidden_settings(conf).items()}
 
 
 def install() -> None:
