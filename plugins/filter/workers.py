@@ -16,16 +16,16 @@ _OPTIONS = {
 }
 
 
-def worker_program(worker: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def worker_program(worker: Mapping[str, Any], defaults: Mapping[str, Any], host: str = "%h") -> dict[str, Any]:
     """The supervisord program of one entry of ``celery_workers``.
 
     Args:
         worker: the entry, as the user wrote it (checked by the preflight).
-        defaults: ``time_limit``, ``soft_time_limit``, ``stop_wait`` (seconds) for what the entry leaves out, and
-            ``alone``, true for the only worker of the platform.
+        defaults: ``time_limit``, ``soft_time_limit``, ``stop_wait`` (seconds) for what the entry leaves out.
+        host: the host's name, for the node's.
 
     Returns:
-        ``program`` and ``node`` (``name@%h``) names, ``queues``, ``arguments`` (of ``celery worker``),
+        ``program`` and ``node`` names, ``queues``, ``arguments`` (of ``celery worker``),
         ``stop_wait`` in seconds, ``environment``.
     """
     name = worker["name"]
@@ -37,15 +37,13 @@ def worker_program(worker: Mapping[str, Any], defaults: Mapping[str, Any]) -> di
     if pool == "prefork":
         arguments.append(f"--time-limit={limit}")
         arguments.append(f"--soft-time-limit={worker.get('soft_time_limit', min(defaults['soft_time_limit'], limit))}")
-    # A lone worker would wait a second at every start for neighbours that it cannot have.
-    arguments += ["--without-mingle"] if defaults.get("alone") else []
     arguments.append(f"--loglevel={worker.get('loglevel', 'INFO')}")
     arguments += worker.get("arguments", [])
     margin = defaults["stop_wait"] - defaults["time_limit"]
     return {
         "name": name,
         "program": name if name == "celery" else f"celery-{name}",
-        "node": f"{name}@%h",
+        "node": f"{name}@{host}",
         "pool": pool,
         "queues": list(worker["queues"]),
         "arguments": arguments,

@@ -36,7 +36,7 @@ class Platform:
     """What the deployment decided: broker, queues, default settings, and the programs of this host.
 
     Times are in seconds. ``max_time_limit_s`` is what a task may take at most before a stop of its worker kills it;
-    None when the deployment gives no such limit.
+    None when the deployment gives no such limit. ``lone_worker``: the platform has one worker in all.
     """
 
     app: str
@@ -49,6 +49,7 @@ class Platform:
     max_time_limit_s: float | None = None
     queue_depth_warning: int = 1000
     parking_queues: tuple[str, ...] = ("celery.dead", "celery.unroutable")
+    lone_worker: bool = False
 
     @property
     def exchange_type(self) -> str:
@@ -100,6 +101,7 @@ class Platform:
             max_time_limit_s=data.get("max_time_limit_s"),
             queue_depth_warning=int(data.get("queue_depth_warning", cls.queue_depth_warning)),
             parking_queues=tuple(data.get("parking_queues", cls.parking_queues)),
+            lone_worker=bool(data.get("lone_worker", cls.lone_worker)),
         )
 
     @classmethod
