@@ -65,15 +65,12 @@ molecule: setup-lab  ## Prove the platform on hosts of its own: [SCENARIO=defaul
 	  molecule test --no-command-borders --scenario-name $(or $(SCENARIO),default) $(ARGS)
 
 bench-deploy: setup-lab  ## Measure a deployment against a shell script that only installs the packages
-	@bench/deploy
+	@bench/deploy $(ARGS)
 
 # --- upkeep ---------------------------------------------------------------------------------------------------------
 .PHONY: upgrade docs clean
 upgrade: setup  ## Lock every dependency anew, at its latest version
-	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-annotate --custom-compile-command 'make upgrade' --output-file requirements/dev.txt requirements/dev.in
-	@uv lock --quiet --upgrade --project app
-	@git diff --stat -- requirements app
+	@bin/lock
 
 docs: setup  ## Write the reference of all variables from the roles' argument specs
 	@bin/docs
