@@ -8,6 +8,9 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 
+ifeq ($(wildcard $(INVENTORY)/.),)
+$(error INVENTORY=$(INVENTORY) is no folder. There are: $(patsubst %/,%,$(wildcard inventories/*/)))
+endif
 is_lab := $(shell grep -qs '^lab:' $(INVENTORY)/hosts.yml && echo --lab)
 play = ansible-playbook -i $(INVENTORY) $(if $(LIMIT),--limit '$(LIMIT)') $(if $(CHECK),--check --diff) $(ARGS)
 
@@ -37,11 +40,12 @@ ssh: setup  ## Open a shell as root on a host, or run one command there: [HOST=â
 
 # --- the lab --------------------------------------------------------------------------------------------------------
 .PHONY: lab destroy
+lab destroy: must_be_lab = $(if $(is_lab),,$(error INVENTORY=$(INVENTORY) has no group `lab`: its hosts are not ours to make))
 lab: setup-lab  ## Make or start the lab's hosts, and nothing on them
-	@bin/lab $(INVENTORY)
+	@$(must_be_lab)bin/lab $(INVENTORY)
 
 destroy: setup  ## Remove the lab: its hosts, their data, its network and keys, nothing else
-	@bin/lab --destroy $(INVENTORY)
+	@$(must_be_lab)bin/lab --destroy $(INVENTORY)
 
 # --- proof ----------------------------------------------------------------------------------------------------------
 .PHONY: test lint unit molecule bench-deploy
