@@ -1,0 +1,78 @@
+"""Hosts, and which tests a scenario's inventory calls for."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+
+from tests.hosts.support import SECRETS, Platform, Site
+
+PLATFORM = pytest.StashKey[Platform]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the marks mean, and read the inventory."""
+    config.addinivalue_line("markers", "needs(*features): only where the inventory has all of these")
+    config.addinivalue_line("markers", "late(order): after the others, which it disturbs; the largest comes last")
+    inventory = config.getoption("ansible_inventory")
+    if inventory:
+        variables = _host(config, "workers").ansible.get_variables()
+        config.stash[PLATFORM] = Platform(Path(inventory).resolve(), variables)
+
+
+def _host(config: pytest.Config, name: str) -> Any:
+    inventory = config.getoption("ansible_inventory")
+    return testinfra.get_hosts([f"ansible://{name}"], ansible_inventory=inventory, sudo=True)[0]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Ask each queue and each program that the inventory has."""
+    platform = metafunc.config.stash.get(PLATFORM, None)
+    for name in ("queue", "program"):
+        if platform and name in metafunc.fixturenames:
+            metafunc.parametrize(name, getattr(platform, f"{name}s"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the inventory has not, and put what disturbs others last."""
+    platform = config.stash.get(PLATFORM, None)
+    if platform is None:
+        return
+    needed = {item: {feature for mark in item.iter_markers("needs") for feature in mark.args} for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if not needed[item] <= platform.features])
+    order = {item: next((mark.args[0] for mark in item.iter_markers("late")), 0) for item in items}
+    items[:] = sorted((item for item in items if needed[item] <= platform.features), key=lambda item: order[item])
+
+
+@pytest.fixture(scope="session")
+def platform(pytestconfig: pytest.Config) -> Platform:
+    """What the scenario's inventory asks for."""
+    return pytestconfig.stash[PLATFORM]
+
+
+@pytest.fixture(scope="session")
+def site(pytestconfig: pytest.Config, platform: Platform) -> Site:
+    """The host that runs everything."""
+    return Site(platform, _host(pytestconfig, "workers"))
+
+
+@pytest.fixture(scope="session")
+def probe(pytestconfig: pytest.Config) -> Any:
+    """Another host of the same network, on which nothing of ours runs."""
+    return _host(pytestconfig, "probe")
+
+
+@pytest.fixture(scope="session")
+def secrets(site: Site) -> Iterator[str]:
+    """A file on the host with every secret, for root alone. No command that uses it has to name one."""
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.writelines(f"{name}={secret}\n" for name, secret in site.platform.secrets.items())
+        file.flush()
+        site.host.ansible("copy", f"src={file.name} dest={SECRETS} mode=0600", check=False, become=True)
+    yield SECRETS
+    site.run(f"rm -f {SECRETS}")

@@ -1,0 +1,252 @@
+"""What the tests of a deployed host share: what its inventory promises, and how to ask the host.
+
+What is expected comes from the inventory's variables, so that one set of tests serves every scenario.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import re
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DEFAULTS = ROOT / "roles/platform/defaults/main.yml"
+SECRETS = "/root/verify-secrets"  # on the host, while the tests run: NAME=SECRET lines, for root alone
+RELEASES = "/opt/celery/releases/"
+
+T = TypeVar("T")
+
+# Prints every process that supervisord started, or that one of those did.
+PROCESSES = """
+import json, os
+found = []
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        environment = dict(v.split("=", 1) for v in open(f"/proc/{pid}/environ").read().split("\\0") if "=" in v)
+        parent = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+        if "CELERY_PROGRAM" in environment:
+            found.append({"pid": int(pid), "parent": parent, "program": environment["CELERY_PROGRAM"],
+                          "cwd": os.readlink(f"/proc/{pid}/cwd")})
+    except OSError:
+        pass
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """An entry of celery_workers."""
+
+    name: str
+    queues: tuple[str, ...]
+    concurrency: int
+
+    @property
+    def program(self) -> str:
+        """supervisor's name of it."""
+        return "celery" if self.name == "celery" else f"celery-{self.name}"
+
+
+class Platform:
+    """What an inventory asks for.
+
+    Args:
+        inventory: the inventory's folder.
+        variables: those of the host, as the inventory has them.
+    """
+
+    def __init__(self, inventory: Path, variables: Mapping[str, Any]) -> None:
+        defaults = yaml.safe_load(DEFAULTS.read_text(encoding="utf-8"))
+        self.inventory = inventory
+        self.variables = {**defaults, **variables}
+        self.app = str(self.variables["celery_app"])
+        self.broker = str(self.variables["celery_broker"])
+        self.operator = str([*self.variables["celery_operators"], "root"][0])
+        self.address = str(self.variables["ansible_host"])
+        self.web_port = int(self.variables["celery_web_port"])
+        self.management_port = int(self.variables["celery_rabbitmq_management_port"])
+        self.workers = [
+            Worker(entry["name"], tuple(entry["queues"]), entry.get("concurrency", os.cpu_count()))
+            for entry in self.variables["celery_workers"]
+        ]
+        self.queues = [queue for worker in self.workers for queue in worker.queues]
+        parts = ("beat", "flower", "web", "database")
+        self.features = {name for name in parts if self.variables[f"celery_{name}_enabled"]}
+        ours = self.variables["celery_app_source"] == defaults["celery_app_source"]
+        self.features |= {self.broker, "example" if ours else "plain"}
+        others = {"celerybeat": "beat", "flower": "flower", "web": "web"}
+        self.programs = [worker.program for worker in self.workers]
+        self.programs += [program for program, feature in others.items() if feature in self.features]
+
+    @cached_property
+    def secrets(self) -> dict[str, str]:
+        """All that was generated, by name."""
+        files = sorted((self.inventory / "secrets").glob("*.txt"))
+        return {path.stem: path.read_text(encoding="utf-8").strip() for path in files}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an HTTP server said."""
+
+    status: int
+    body: str
+
+    def json(self) -> Any:
+        """The body, read as JSON."""
+        return json.loads(self.body)
+
+
+class Site:
+    """A deployed host, and how to ask it.
+
+    Args:
+        platform: what its inventory asks for.
+        host: testinfra's host; its commands run as root.
+    """
+
+    def __init__(self, platform: Platform, host: Any) -> None:
+        self.platform = platform
+        self.host = host
+
+    @cached_property
+    def nodes(self) -> list[str]:
+        """The names of its workers, as Celery has them."""
+        name = self.run("hostname").strip()
+        return [f"{worker.name}@{name}" for worker in self.platform.workers]
+
+    def run(self, command: str, *arguments: str, user: str = "root", status: int | None = 0) -> str:
+        """Run a command and return what it printed, errors too.
+
+        Args:
+            command: for the shell; each %s is replaced by one of the arguments, quoted.
+            arguments: for the placeholders.
+            user: who runs it.
+            status: the exit code that it must have; None for any.
+        """
+        if user != "root":
+            command = self.host.get_command(command, *arguments) if arguments else command
+            command, arguments = "cd / && runuser -u %s -- sh -c %s", (user, command)
+        done = self.host.run(command, *arguments)
+        said = str(done.stdout + done.stderr)
+        assert status is None or done.rc == status, f"exit code {done.rc} of: {command} {arguments}\n{said}"
+        return said
+
+    def python(self, code: str) -> Any:
+        """Run Python as the application's shell does; return the JSON of the last line that it prints."""
+        return json.loads(self.run("celery-python -c %s", code).strip().splitlines()[-1])
+
+    def send(self, code: str) -> list[str]:
+        """Send tasks; return their ids.
+
+        Args:
+            code: a Python expression that gives a list of results.
+        """
+        names = "add, count" if "example" in self.platform.features else "add"
+        sent: list[str] = self.python(
+            f"import json; from tasks import {names}; print(json.dumps([sent.id for sent in {code}]))"
+        )
+        return sent
+
+    def states(self, ids: Iterable[str]) -> Counter[str]:
+        """How many of the tasks are in each state, as the result store has it."""
+        code = (
+            f"import json, tasks; ids = {list(ids)!r}; "
+            "print(json.dumps([tasks.app.AsyncResult(id).state for id in ids]))"
+        )
+        return Counter(self.python(code))
+
+    def log_lines(self, ids: Iterable[str], verb: str) -> Counter[str]:
+        """How often the workers' logs say of each task that it was ``received`` or ``succeeded``."""
+        said = self.run(f"grep -hoE '\\[[0-9a-f-]{{36}}\\] {verb}' /var/log/celery/celery*.log", status=None)
+        found = Counter(line[1:37] for line in said.splitlines())
+        return Counter({id: found[id] for id in ids})
+
+    def processes(self) -> dict[str, list[int]]:
+        """The main process of each of supervisord's programs, then the rest of them, by program.
+
+        Raises:
+            AssertionError: a process is nobody's child, or a program has two main processes.
+        """
+        supervisord = int(self.run("systemctl show --value --property MainPID supervisor"))
+        everyone = json.loads(self.run("/usr/bin/python3 -c %s", PROCESSES))
+        programs: dict[str, list[int]] = {}
+        for one in sorted(everyone, key=lambda one: (one["parent"] != supervisord, one["pid"])):
+            programs.setdefault(one["program"], []).append(one["pid"])
+            main = programs[one["program"]][0]
+            parents = {supervisord} if one["pid"] == main else set(programs[one["program"]])
+            assert one["parent"] in parents, f"an orphan, or a second main process: {one} of {everyone}"
+        return programs
+
+    def health(self, wait: int = 0) -> tuple[int, dict[str, Any]]:
+        """The exit code of celery-health and what it says."""
+        done = self.host.run("celery-health --json --wait %s", str(wait))
+        return done.rc, json.loads(done.stdout)
+
+    def http(self, path: str, port: int | None = None, login: str = "", body: Any = None) -> Answer:
+        """Ask the host over HTTP, from here.
+
+        Args:
+            path: the page.
+            port: where; the front door's when None.
+            login: ``user:password``.
+            body: sent as JSON with POST when not None.
+        """
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        if login:
+            headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
+        connection = http.client.HTTPConnection(self.platform.address, port or self.platform.web_port, timeout=10)
+        try:
+            sent = ("GET", path) if body is None else ("POST", path, json.dumps(body))
+            connection.request(*sent, headers=headers)  # type: ignore[misc]
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.read().decode())
+        finally:
+            connection.close()
+
+    def management(self, path: str, body: Any = None) -> Any:
+        """Ask RabbitMQ's management API as its operator."""
+        login = f"operator:{self.platform.secrets['rabbitmq_operator']}"
+        answer = self.http(f"/api/{path}", self.platform.management_port, login, body)
+        assert answer.status in (200, 201, 204), f"{path}: {answer}"
+        return answer.json() if answer.body else None
+
+    def reboot(self) -> None:
+        """Shut the host down properly and start it."""
+        podman = ["podman"] if os.getuid() == 0 else ["sudo", "-n", "podman"]
+        command = [*podman, "restart", str(self.platform.variables["lab_container"])]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+
+
+def eventually(look: Callable[[], T], good: Callable[[T], Any], within: float = 30.0) -> T:
+    """Look until what is seen is good, and return it.
+
+    Args:
+        look: asks.
+        good: judges the answer.
+        within: seconds until it must be good.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        seen = look()
+        if good(seen):
+            return seen
+        assert time.monotonic() < deadline, f"not within {within:g} s; seen last: {seen}"
+        time.sleep(0.2)
+
+
+def without_colours(text: str) -> str:
+    """The text as a person reads it."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)

@@ -1,0 +1,176 @@
+"""What keeps tasks: the settings of live workers, and what becomes of messages that nobody can run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.hosts.support import Site, eventually
+
+# A message whose body, once unpickled, would leave a file.
+PICKLE = """
+import json, os, tempfile
+from tasks import add, app
+class Mine:
+    def __reduce__(self):
+        return os.system, ("touch /tmp/verify-pickle",)
+app.conf.update(task_serializer="pickle", accept_content=["json", "pickle"])
+bad = add.apply_async((Mine(), 1), serializer="pickle")
+good = add.apply_async((2, 3), serializer="json")
+print(json.dumps([good.get(timeout=10), bad.state, bad.id]))
+"""
+
+# To each queue, more tasks with an ETA than its worker may hold unacknowledged, then one that is due.
+ETA = """
+import json, time
+from tasks import add
+sent = time.time()
+late = [add.apply_async((i, i), countdown={wait}, queue=queue) for queue, n in {numbers}.items() for i in range(n)]
+due = [add.apply_async((2, 3), queue=queue) for queue in {numbers}]
+results = [task.get(timeout=10) for task in due]
+at_once = time.time() - sent
+sums = [task.get(timeout=20) for task in late]
+waited = [task.date_done.timestamp() - sent for task in late]
+print(json.dumps([results, at_once, sums, min(waited), max(waited)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def workers_settings(site: Site) -> dict[str, dict[str, Any]]:
+    """The settings that each live worker says that it has, by node."""
+    found: dict[str, dict[str, Any]] = json.loads(site.run("celery -A tasks inspect conf --json"))
+    return found
+
+
+def test_workers_run_with_the_safe_settings(site: Site, workers_settings: dict[str, dict[str, Any]]) -> None:
+    """Asked of the workers, not read in a file."""
+    safe = {
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_create_missing_queues": False,
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        "broker_connection_max_retries": None,
+        "task_time_limit": site.platform.variables["celery_time_limit"],
+    }
+    assert sorted(workers_settings) == sorted(site.nodes)
+    for node, settings in workers_settings.items():
+        assert {name: settings.get(name, "unset") for name in safe} == safe, node
+        options = settings["broker_transport_options"]
+        if site.platform.broker == "rabbitmq":
+            assert options["confirm_publish"] is True
+            assert settings["worker_detect_quorum_queues"] is True
+        else:
+            assert options["visibility_timeout"] == site.platform.variables["celery_redis_visibility_timeout"]
+
+
+def test_producers_have_them_too(site: Site) -> None:
+    """A shell that only sends tasks gets confirms, and an error where no queue of the name is."""
+    said = site.python(
+        "import json; from tasks import add, app\n"
+        "try: add.apply_async((1, 1), queue='nowhere'); refused = ''\n"
+        "except Exception as error: refused = type(error).__name__\n"
+        "options = app.conf.broker_transport_options\n"
+        "with app.connection_for_write() as connection: channel = connection.default_channel\n"
+        "confirms = getattr(channel, '_confirm_selected', None) or options.get('confirm_publish')\n"
+        "print(json.dumps([refused, bool(confirms)]))"
+    )
+    assert said == ["QueueNotFound", site.platform.broker == "rabbitmq"]
+
+
+def test_pickle_is_refused(site: Site) -> None:
+    """It is not executed, and the worker goes on with the next message."""
+    result, state, sent = site.python(PICKLE)
+    assert (result, state) == (5, "PENDING")
+    assert not site.host.file("/tmp/verify-pickle").exists  # noqa: S108
+    assert "Refusing to deserialize" in site.run("cat /var/log/celery/celery*.log")
+    if site.platform.broker == "rabbitmq":
+        assert _parked(site, "celery.dead") == [sent], "and it is kept for who wants to know"
+
+
+def test_tasks_of_the_future_block_nobody(site: Site) -> None:
+    """They come when they are due, not before, and the other tasks of their queue do not wait for them."""
+    prefetch = site.platform.variables["celery_prefetch_multiplier"]
+    numbers = {queue: worker.concurrency * prefetch + 1 for worker in site.platform.workers for queue in worker.queues}
+    results, at_once, sums, first, last = site.python(ETA.format(wait=5, numbers=numbers))
+    assert results == [5] * len(numbers)
+    assert at_once < 4.5, "tasks that were due waited for those that were not"
+    assert sums == [2 * i for number in numbers.values() for i in range(number)]
+    assert 4.9 < first < last < 15
+
+
+# --- RabbitMQ --------------------------------------------------------------------------------------------------------
+
+
+def _queue(site: Site, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = site.management(f"queues/celery/{quote(name)}")
+    return found
+
+
+def _take(site: Site, queue: str) -> list[dict[str, Any]]:
+    """Take what waits in a queue off it, when there is something."""
+    wanted = {"count": 100, "ackmode": "ack_requeue_false", "encoding": "auto"}
+    return eventually(lambda: site.management(f"queues/celery/{queue}/get", wanted), bool)
+
+
+def _parked(site: Site, queue: str) -> list[str]:
+    """Take the tasks that are parked in a queue off it; return their ids."""
+    return [message["properties"]["headers"]["id"] for message in _take(site, queue)]
+
+
+@pytest.mark.needs("rabbitmq")
+def test_queues_are_quorum_queues_under_the_policy(site: Site, queue: str) -> None:
+    """Messages are on disk, and have somewhere to go when they cannot be run."""
+    found = _queue(site, queue)
+    assert (found["type"], found["durable"], found["policy"]) == ("quorum", True, "tasks")
+    assert found["effective_policy_definition"] == {
+        "dead-letter-exchange": "celery.dead",
+        "dead-letter-strategy": "at-least-once",
+        "overflow": "reject-publish",
+        "delivery-limit": site.platform.variables["celery_delivery_limit"],
+    }
+    exchange = site.management(f"exchanges/celery/{quote(queue)}")
+    assert (exchange["type"], exchange["durable"], exchange["policy"]) == ("topic", True, "unroutable")
+    for parking in ("celery.dead", "celery.unroutable"):
+        assert _queue(site, parking)["type"] == "quorum"
+
+
+@pytest.mark.needs("rabbitmq")
+def test_no_queue_of_the_application_is_less_than_quorum(site: Site) -> None:
+    """Only replies, events and what Flower listens with may be lost."""
+    lesser = [one["name"] for one in site.management("queues/celery") if one["type"] != "quorum"]
+    assert [name for name in lesser if not ("pidbox" in name or name.startswith("celeryev."))] == []
+
+
+@pytest.mark.needs("rabbitmq")
+def test_a_task_that_no_worker_knows_is_parked(site: Site, queue: str) -> None:
+    """Among the dead letters, whole, and none is lost."""
+    sent = site.send(f"[__import__('tasks').app.send_task('no.such.task', args=(1, 2), queue={queue!r})]")
+    assert _parked(site, "celery.dead") == sent
+
+
+@pytest.mark.needs("rabbitmq")
+def test_a_message_without_a_way_is_parked(site: Site, queue: str) -> None:
+    """The exchange knows no queue for it, and it is kept."""
+    message = {"properties": {}, "routing_key": "nobody", "payload": "lost?", "payload_encoding": "string"}
+    site.management(f"exchanges/celery/{quote(queue)}/publish", message)
+    assert [one["payload"] for one in _take(site, "celery.unroutable")] == ["lost?"]
+
+
+# --- Redis -----------------------------------------------------------------------------------------------------------
+
+
+def test_redis_keeps_what_it_has_accepted(site: Site, secrets: str) -> None:
+    """As it runs: each write is on disk before it is answered, and nothing is evicted."""
+    wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+    names = " ".join([*wanted, "maxmemory"])
+    said = site.run(f". {secrets}; REDISCLI_AUTH=$redis_operator redis-cli --user operator config get {names}")
+    lines = said.split("\n")
+    live = dict(zip(lines[::2], lines[1::2], strict=False))
+    assert {name: live[name] for name in wanted} == wanted
+    assert int(live["maxmemory"]) > 0

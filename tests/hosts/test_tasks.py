@@ -1,0 +1,82 @@
+"""Tasks go round: through each queue, from the shell and from the web side, and beat sends its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hosts.support import Site, eventually
+
+WEB = {
+    "add": ([2, 3], "SUCCESS", 5),
+    "xsum": ([[1, 2, 3.5]], "SUCCESS", 6.5),
+    "flaky": ([1], "SUCCESS", 2),  # fails once, is tried again, and returns the number of the attempt
+    "fail": (["on purpose"], "FAILURE", None),
+}
+
+
+def test_a_task_goes_round_through_the_queue(site: Site, queue: str) -> None:
+    """And it is run by the worker that reads this queue."""
+    ran = site.python(
+        f"import json; from tasks import add; r = add.apply_async((2, 3), queue={queue!r}); "
+        "print(json.dumps([r.get(timeout=10), r.state, r.worker]))"
+    )
+    readers = [node for node, worker in zip(site.nodes, site.platform.workers, strict=True) if queue in worker.queues]
+    assert ran[:2] == [5, "SUCCESS"]
+    assert ran[2] in readers
+
+
+@pytest.mark.needs("plain")
+def test_a_failure_comes_back_as_one(site: Site) -> None:
+    """Adding what cannot be added raises, in the worker and for who waits."""
+    assert site.python(
+        "import json; from tasks import add; r = add.delay(2, 'x'); e = r.get(timeout=10, propagate=False); "
+        "print(json.dumps([r.state, type(e).__name__]))"
+    ) == ["FAILURE", "TypeError"]
+
+
+@pytest.fixture(scope="module")
+def submitted(site: Site) -> dict[str, str]:
+    """Tasks that the web API took, all at once: the address of each, by name."""
+    answers = {name: site.http("/api/tasks", body={"task": name, "args": args}) for name, (args, *_) in WEB.items()}
+    assert {answer.status for answer in answers.values()} == {202}, answers
+    return {name: answer.json()["url"] for name, answer in answers.items()}
+
+
+@pytest.mark.needs("web", "example")
+@pytest.mark.parametrize("name", WEB)
+def test_the_web_api_takes_a_task_and_tells_how_it_ended(site: Site, submitted: dict[str, str], name: str) -> None:
+    """It is followed by its address until it is done."""
+    _, state, result = WEB[name]
+    done = eventually(lambda: site.http(submitted[name]).json(), lambda task: task["ready"])
+    assert (done["state"], done["result"], done["task"]) == (state, result, f"tasks.{name}")
+    assert done["retries"] == (1 if name == "flaky" else 0)
+    assert done["error"] == ({"type": "RuntimeError", "message": "on purpose"} if name == "fail" else None)
+
+
+@pytest.mark.needs("web", "example")
+def test_progress_is_seen(site: Site) -> None:
+    """A long task tells how far it is."""
+    url = site.http("/api/tasks", body={"task": "count", "args": [2]}).json()["url"]
+    begun = eventually(lambda: site.http(url).json(), lambda task: task["state"] == "PROGRESS")
+    assert begun["progress"]["total"] == 2
+    done = eventually(lambda: site.http(url).json(), lambda task: task["ready"])
+    assert done["result"] == 2
+
+
+@pytest.mark.needs("web", "example")
+def test_the_web_side_is_ready(site: Site) -> None:
+    """It reaches broker, results and database."""
+    answer = site.http("/readyz")
+    assert answer.status == 200, answer
+    assert answer.json()["checks"] == {"broker": "ok", "results": "ok", "database": "ok"}
+
+
+@pytest.mark.needs("beat", "example")
+def test_beat_sends_its_task(site: Site) -> None:
+    """The one of every 30 s has run in the last minute, and goes on to."""
+
+    def ticks() -> str:
+        return site.run("grep -h 'tasks.tick.*succeeded' /var/log/celery/celery*.log", status=None)
+
+    before = ticks()
+    eventually(ticks, lambda now: now != before or before.count("\n") > 1, within=40)
