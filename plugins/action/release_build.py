@@ -13,7 +13,7 @@ from ansible_collections.celery_on_hosts.platform.plugins.module_utils.release i
 from ansible_collections.celery_on_hosts.platform.plugins.modules import release_build
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Builds in place of the module, whose documentation holds: no second process, no connection, no C(delegate_to)."""
 
     _requires_connection = False

@@ -10,7 +10,7 @@ from ansible.plugins.action import ActionBase
 MODULE = "celery_on_hosts.platform.release_unpack"
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Asks the host what is missing; with nothing missing that is all."""
 
     _supports_check_mode = True

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 _ORDER = ("unreachable", "unknown", "unhealthy", "degraded", "healthy")
+_PROGRAMS = ("process", "web", "flower")
 _MARKS = {"ok": "", "warning": " (!)", "error": " (✗)"}
 
 
@@ -39,10 +40,14 @@ def health_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [("HOST", "STATUS", "RELEASE", "PROGRAMS", "CANARY")]
     for report in reports:
         checks = report.get("checks", [])
-        programs = [one["name"] + _MARKS[one["severity"]] for one in checks if one["layer"] in ("process", "web", "flower")]
+        programs = [
+            one["name"] + _MARKS[one["severity"]] for one in checks if one["layer"] in ("process", "web", "flower")
+        ]
         canary = max((one["seconds"] for one in checks if one["layer"] == "canary" and one["ok"]), default=None)
         seconds = "-" if canary is None else f"{canary * 1000:.0f} ms"
-        rows.append((report["host"], report["status"], report.get("release") or "-", " ".join(programs) or "-", seconds))
+        rows.append(
+            (report["host"], report["status"], report.get("release") or "-", " ".join(programs) or "-", seconds)
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, *_problems(reports)])

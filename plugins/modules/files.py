@@ -72,17 +72,17 @@ files:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.files import (  # noqa: E402
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.files import (
     ARGUMENT_SPEC,
     FilesError,
+    SilentModule,
     bring,
 )
 
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleModule(
+    module = SilentModule(
         argument_spec={
             "files": {"type": "list", "elements": "dict", "required": True, "options": ARGUMENT_SPEC},
         },

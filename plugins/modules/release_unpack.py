@@ -67,15 +67,15 @@ current:
   type: dict
 """
 
-import glob  # noqa: E402
-import os  # noqa: E402
-import shutil  # noqa: E402
-import subprocess  # noqa: E402
-import tempfile  # noqa: E402
-from collections.abc import Iterator, Mapping  # noqa: E402
-from typing import Any  # noqa: E402
+import glob
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
 
 
 def parts(release: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -143,8 +143,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.files import ARGUMENT_SPEC, FilesError, bring
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.files import (
+    ARGUMENT_SPEC,
+    FilesError,
+    SilentModule,
+    bring,
+)
 
 SHOWN = ("ActiveState", "UnitFileState", "NeedDaemonReload", "LoadState")
 
@@ -347,7 +351,7 @@ def run(systemd: Systemd, actions: list[str], params: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = SilentModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "configuration": {

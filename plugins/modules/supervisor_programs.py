@@ -52,16 +52,16 @@ programs:
   sample: {celery: restarted, celery-low: started, celery-old: removed}
 """
 
-import http.client  # noqa: E402
-import os  # noqa: E402
-import re  # noqa: E402
-import socket  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-import xmlrpc.client  # noqa: E402
-from typing import Any  # noqa: E402
+import http.client
+import os
+import re
+import socket
+import tempfile
+import time
+import xmlrpc.client
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
 
 STOPPED = {"STOPPED", "EXITED", "FATAL"}
 RUNNING = {"STARTING", "RUNNING", "BACKOFF"}
@@ -129,9 +129,8 @@ def apply(server: Any, wanted: set[str], stale: list[str], directory: str, timeo
     A stale program's file goes last, so that a run which is interrupted is finished by the next.
     Raises TimeoutError when a program does not stop within ``timeout`` seconds.
     """
-    added, changed, _ = (set(names) for names in server.reloadConfig()[0])
+    added, changed = (sorted(wanted & set(names)) for names in server.reloadConfig()[0][:2])
     active = {one["group"] for one in server.getAllProcessInfo()}
-    added, changed = sorted(wanted & added), sorted(wanted & changed)
     removed = [name for name in stale if name in active]
     leaving = [*changed, *removed]
     for name in leaving:

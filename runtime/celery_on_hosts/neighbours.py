@@ -7,7 +7,7 @@ from typing import Any
 from celery import bootsteps
 
 
-class LoneWorker(bootsteps.StartStopStep):  # type: ignore[misc]
+class LoneWorker(bootsteps.StartStopStep):
     """Leaves out the second of waiting for other workers' replies ("mingle") that every start would begin with.
 
     Decided when the worker starts, not by an argument of its program: a second worker on the platform must not restart
