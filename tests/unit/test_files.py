@@ -129,3 +129,10 @@ def test_what_cannot_be_is_said_with_its_path(tmp_path: Path, entry: dict[str, A
     assert f"{tmp_path}/file: " in done["msg"]
     assert message in done["msg"]
     assert not (tmp_path / "file").exists()
+
+
+def test_a_secret_is_in_no_log_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.log", lambda self, text, **_: logged.append(text))
+    run({"dest": f"{tmp_path}/secret", "secret": "A='s3cret'\nB='hush'\n"})
+    assert "s3cret" not in "".join(logged)
