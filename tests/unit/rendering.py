@@ -106,6 +106,7 @@ class Platform:
                 "distribution": "Debian",
                 "distribution_major_version": str(debian),
                 "architecture": "x86_64",
+                "nodename": host,
                 "python": {"version": {"major": major, "minor": minor}},
                 "default_ipv4": {"address": f"192.0.2.{hosts.index(host) + 1}"},
             },
@@ -157,7 +158,9 @@ class Platform:
     def files(self, role: str) -> dict[str, Variables]:
         """What a role writes, by path: entries of the modules ``files`` and ``service_applied``."""
         written = [entry for call in self.arguments(role, "files") for entry in call["files"]]
-        written += [entry for call in self.arguments(role, "service_applied") for entry in call["configuration"]]
+        written += [
+            entry for call in self.arguments(role, "service_applied") for entry in call.get("configuration", [])
+        ]
         return {entry["dest"]: entry for entry in written}
 
     def text(self, role: str, dest: str) -> str:

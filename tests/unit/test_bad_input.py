@@ -78,7 +78,11 @@ def check(folder: Path, variables: Mapping[str, Any], *, connect: bool = False, 
     return f"exit {run.returncode}\n{run.stdout}{run.stderr}"
 
 
-LOCAL: dict[str, Any] = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": "/usr/bin/python3"}
+LOCAL: dict[str, Any] = {
+    "ansible_connection": "local",
+    "ansible_become": False,
+    "ansible_python_interpreter": "/usr/bin/python3",
+}
 
 
 @pytest.fixture(scope="module")
