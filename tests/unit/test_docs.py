@@ -58,6 +58,22 @@ def test_variables_exist(page: Path) -> None:
         assert name in known | SETTINGS or name.endswith("_"), name  # the latter begins several: `celery_…`
 
 
+def test_every_setting_is_explained() -> None:
+    explained = (ROOT / "docs/settings.md").read_text()
+    constants = yaml.safe_load((ROOT / "roles/celery/vars/main.yml").read_text())
+    celery = {name for key, value in constants.items() if key.startswith("_celery_settings") for name in value}
+    supervisor = re.findall(r"^(\w+)=", (ROOT / "roles/celery/templates/programs.conf.j2").read_text(), re.MULTILINE)
+    systemd = re.findall(
+        r"^(\w+)=", (ROOT / "roles/supervisor/templates/supervisor.service.j2").read_text(), re.MULTILINE
+    )
+    redis = re.findall(r"^([a-z-]+) ", (ROOT / "roles/redis/templates/redis.conf.j2").read_text(), re.MULTILINE)
+    rabbitmq = re.findall(r'"([a-z]+-[a-z-]+)":', (ROOT / "roles/rabbitmq/templates/definitions.json.j2").read_text())
+    plain = {"command", "user", "directory", "environment", "priority", "autostart", "bind", "port", "dir", "pidfile"}
+    plain |= {"logfile", "timeout", "supervised", "Wants", "apply-to"}
+    missing = {*celery, *supervisor, *systemd, *redis, *rabbitmq} - plain
+    assert not {name for name in missing if f"`{name}" not in explained}
+
+
 # Celery's own settings of these names
 SETTINGS = {
     "redis_socket_connect_timeout",

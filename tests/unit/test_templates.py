@@ -142,9 +142,10 @@ def test_a_workers_own_environment_changes_that_worker_alone() -> None:
     assert [name for name in before if before[name] != after[name]] == ["celery-io"]
 
 
-def test_another_worker_leaves_the_others_as_they_are() -> None:
-    more = [*WORKERS, {"name": "more", "queues": ["celery"]}]
-    before, after = programs(Platform(celery_workers=WORKERS)), programs(Platform(celery_workers=more))
+@pytest.mark.parametrize("workers", [WORKERS[:1], WORKERS], ids=["one", "several"])
+def test_another_worker_leaves_the_others_as_they_are(workers: list[dict[str, Any]]) -> None:
+    more = [*workers, {"name": "more", "queues": ["celery"]}]
+    before, after = programs(Platform(celery_workers=workers)), programs(Platform(celery_workers=more))
     assert [name for name in before if before[name] != after[name]] == []
     assert [name for name in after if name not in before] == ["celery-more"]
 
