@@ -387,6 +387,8 @@ def main() -> None:
     unit = systemd.show()
     # in check mode nothing was written: what would be counts as changed
     changed_files = sorted({*differing(before, found), *(path for path in written if path in ours)})
+    if any(path.startswith("/etc/systemd/") for path in [*changed_files, *written]):
+        unit["NeedDaemonReload"] = "yes"  # systemd does not always see a drop-in of a unit that it has not loaded yet
     action = wanted_action(changed_files, params)
     actions = plan(unit, params, action)
     because = "".join(f"  because of {path}\n" for path in changed_files if actions)
