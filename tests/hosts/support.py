@@ -224,10 +224,18 @@ class Site:
         return answer.json() if answer.body else None
 
     def reboot(self) -> None:
-        """Shut the host down properly and start it."""
+        """Shut the host down properly, start it, and wait until it lets us in."""
         podman = ["podman"] if os.getuid() == 0 else ["sudo", "-n", "podman"]
         command = [*podman, "restart", str(self.platform.variables["lab_container"])]
         subprocess.run(command, check=True, capture_output=True, timeout=300)
+
+        def lets_us_in() -> bool:
+            try:
+                return bool(self.host.run("true").rc == 0)
+            except RuntimeError:  # what testinfra makes of a refused connection
+                return False
+
+        eventually(lets_us_in, bool, within=60)
 
 
 def eventually(look: Callable[[], T], good: Callable[[T], Any], within: float = 30.0) -> T:

@@ -1,0 +1,201 @@
+"""What must not harm: programs stopped, restarted and killed, supervisord restarted, the host rebooted.
+
+Each leaves the host as it found it, healthy; so they run after all others, the gentlest first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.hosts.support import Site, eventually
+
+# Messages that workers took and have not finished, and what Redis does with them once they are overdue, done now.
+UNACKED = """
+import json
+from tasks import app
+with app.connection_for_write() as connection:
+    channel = connection.default_channel
+    held = channel.client.hgetall("unacked").values()
+    channel.visibility_timeout = -1
+    channel.qos.restore_visible(num=100)
+print(json.dumps([json.loads(one)[0]["headers"]["id"] for one in held]))
+"""
+
+
+def finished(site: Site, ids: list[str], within: float = 60) -> Counter[str]:
+    """Wait until all tasks have succeeded; return how often each did, by the workers' logs."""
+    eventually(lambda: site.states(ids), lambda states: states == {"SUCCESS": len(ids)}, within)
+    return site.log_lines(ids, "succeeded")
+
+
+def in_hand(site: Site, ids: list[str]) -> None:
+    """Wait until a worker has these tasks."""
+    eventually(lambda: site.log_lines(ids, "received"), lambda received: all(received[id] for id in ids))
+
+
+# --- stop and start --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.late(1)
+def test_healthy_is_what_a_healthy_host_is_called(site: Site) -> None:
+    """Each layer was looked at, and each queue by a canary."""
+    code, health = site.health(wait=30)
+    assert (code, health["status"]) == (0, "healthy"), health
+    canaries = {check["name"] for check in health["checks"] if check["layer"] == "canary"}
+    assert canaries == set(site.platform.queues)
+    layers = {"process", "consuming", "canary", "queues", "release"} | site.platform.features & {
+        "beat",
+        "web",
+        "flower",
+    }
+    assert {check["layer"] for check in health["checks"]} == layers
+
+
+@pytest.fixture(scope="class")
+def stopped(site: Site) -> Iterator[None]:
+    """All programs stopped, as an operator does it; started after the tests, and healthy."""
+    said = site.run("supervisorctl stop all", user=site.platform.operator)
+    assert said.count(": stopped") == len(site.platform.programs)
+    yield
+    said = site.run("supervisorctl start all", user=site.platform.operator)
+    assert said.count(": started") == len(site.platform.programs)
+    code, health = site.health(wait=60)
+    assert code == 0, health
+
+
+@pytest.mark.late(2)
+@pytest.mark.usefixtures("stopped")
+class TestStopped:
+    """While nothing runs."""
+
+    def test_a_stopped_program_is_called_unhealthy(self, site: Site) -> None:
+        """Each by its name, with what to do, and exit code 2."""
+        code, health = site.health()
+        asked = [check for check in health["checks"] if check["layer"] in ("process", "web", "flower")]
+        failed = {check["name"]: check["advice"] for check in asked if check["severity"] == "error"}
+        assert (code, health["status"]) == (2, "unhealthy"), health
+        assert sorted(failed) == sorted(site.platform.programs), health
+        assert all(program in failed[program] for program in site.platform.programs), failed
+        assert not site.processes()
+
+    def test_purge_empties_the_queues(self, site: Site) -> None:
+        """And says how much there was."""
+        sent = site.send(f"[add.apply_async((1, 1), queue=q) for q in {site.platform.queues!r} for _ in range(2)]")
+        said = site.run("celery -A tasks purge -f", user=site.platform.operator)
+        assert f"Purged {len(sent)} messages from {len(site.platform.queues)} known task queue" in said
+
+
+# --- restart ---------------------------------------------------------------------------------------------------------
+
+
+def load(site: Site) -> list[str]:
+    """Tasks for the worker named celery: some take long, where the application has such, and more wait behind them."""
+    worker = site.platform.workers[0]
+    tasks = f"[add.apply_async((i, i), queue={worker.queues[0]!r}) for i in range(40)]"
+    if "example" in site.platform.features:
+        tasks = f"[count.apply_async((3,), queue={worker.queues[0]!r}) for _ in range({worker.concurrency})] + {tasks}"
+    return site.send(tasks)
+
+
+@pytest.mark.late(3)
+def test_restart_celery_restarts_that_alone_and_loses_no_task(site: Site) -> None:
+    """Tasks in hand are finished first; each task succeeds once; no other process is touched."""
+    before = site.processes()
+    sent = load(site)
+    in_hand(site, sent[:1])
+    assert site.run("supervisorctl restart celery") == "celery: stopped\ncelery: started\n"
+    assert finished(site, sent) == dict.fromkeys(sent, 1)
+    after = site.processes()
+    assert not set(before.pop("celery")) & set(after.pop("celery"))
+    assert after == before
+
+
+# --- kill ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.late(4)
+@pytest.mark.needs("example")
+def test_a_killed_child_costs_no_task(site: Site) -> None:
+    """The worker puts back what the child of its pool had in hand."""
+    (sent,) = site.send("[count.delay(2)]")
+    in_hand(site, [sent])
+    main, *children = site.processes()["celery"]
+    site.run(f"kill -KILL {' '.join(map(str, children))}")
+    assert finished(site, [sent]) == {sent: 1}
+    assert site.processes()["celery"][0] == main
+
+
+@pytest.mark.late(5)
+@pytest.mark.needs("example", "rabbitmq")
+def test_a_killed_worker_costs_no_task(site: Site) -> None:
+    """RabbitMQ gives what it had in hand to the next one, which supervisord starts."""
+    sent = load(site)
+    in_hand(site, sent[:1])
+    main = site.processes()["celery"][0]
+    site.run(f"kill -KILL {main}")
+    done = finished(site, sent)
+    assert set(done.values()) <= {1, 2}
+    assert main not in site.processes()["celery"]
+
+
+@pytest.mark.late(5)
+@pytest.mark.needs("example", "redis")
+def test_redis_holds_what_a_killed_worker_had(site: Site) -> None:
+    """It stays recorded until the visibility timeout, and is then given to another."""
+    sent = site.send(f"[count.delay(5) for _ in range({site.platform.workers[0].concurrency})]")
+    in_hand(site, sent)
+    site.run(f"kill -KILL {site.processes()['celery'][0]}")
+    assert set(sent) <= set(site.python(UNACKED))
+    finished(site, sent)
+
+
+@pytest.mark.late(6)
+def test_a_program_that_ends_is_started_again(site: Site) -> None:
+    """Also when it ends as if all were well, and not only the workers."""
+    before = site.processes()
+    others = [program for program in before if program != "celery"]
+    site.run(f"kill -TERM {' '.join(str(before[program][0]) for program in others)}")
+
+    def running() -> dict[str, str]:
+        return dict(line.split()[:2] for line in site.run("supervisorctl status", status=None).splitlines())
+
+    time.sleep(0.5)
+    eventually(running, lambda states: set(states.values()) == {"RUNNING"})
+    after = site.processes()
+    assert {program for program in after if before[program][0] != after[program][0]} == set(others)
+
+
+# --- supervisord and the host ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.late(7)
+def test_restarting_supervisord_leaves_no_orphan(site: Site) -> None:
+    """And loses no task: each program ends properly before its successor starts."""
+    before = {pid for pids in site.processes().values() for pid in pids}
+    sent = load(site)
+    in_hand(site, sent[:1])
+    site.run("systemctl restart supervisor")
+    code, health = site.health(wait=60)
+    assert code == 0, health
+    assert finished(site, sent) == dict.fromkeys(sent, 1)
+    assert not before & {pid for pids in site.processes().values() for pid in pids}
+    assert sorted(site.processes()) == sorted(site.platform.programs)
+
+
+@pytest.mark.late(100)
+def test_a_reboot_brings_everything_back(site: Site) -> None:
+    """By itself, healthy, with the tasks that waited."""
+    booted = site.run("cat /proc/sys/kernel/random/boot_id; ps -o lstart= 1")
+    site.run("supervisorctl stop celery")
+    sent = load(site)
+    site.reboot()
+    code, health = site.health(wait=60)
+    assert code == 0, health
+    finished(site, sent)
+    assert site.run("cat /proc/sys/kernel/random/boot_id; ps -o lstart= 1") != booted
+    assert site.run("systemctl --failed --no-legend --plain") == ""
+    assert sorted(site.processes()) == sorted(site.platform.programs)
