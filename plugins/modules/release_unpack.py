@@ -108,7 +108,22 @@ def unpack(archive: str, place: str) -> None:
         # Programs run as a user who cannot write here: what is not compiled now would be compiled anew at every start.
         # Files of a package that are no valid Python are that package's own business.
         subprocess.run(
-            ["python3", "-m", "compileall", "-qq", "-j", "0", "-s", beside, "-p", parent, os.path.join(beside, name)],
+            [
+                "nice",
+                "-n",
+                "19",
+                "python3",
+                "-m",
+                "compileall",
+                "-qq",
+                "-j",
+                "0",
+                "-s",
+                beside,
+                "-p",
+                parent,
+                os.path.join(beside, name),
+            ],
             check=False,
             capture_output=True,
         )
