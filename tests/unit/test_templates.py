@@ -7,7 +7,9 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -348,3 +350,25 @@ def test_no_secret_is_readable_by_all(platform: Platform) -> None:
         assert not [name for name, secret in SECRETS.items() if secret in shown], (
             f"{role}'s programs are readable by all"
         )
+
+
+# --- wrappers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["celery", "celery-python", "celery-health"])
+def test_wrappers_are_clean_shell(name: str) -> None:
+    text = Platform().text("celery", f"/usr/local/bin/{name}")
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    command = [str(shellcheck), "--exclude=SC1090,SC1091", "-"]  # the environments are files of the host
+    run = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout
+
+
+def test_operators_may_run_the_wrappers_and_nothing_else() -> None:
+    files = Platform().files("celery")
+    lines = [line for line in files["/etc/sudoers.d/celery"]["content"].splitlines() if not line.startswith("#")]
+    (rule,) = lines
+    who, _, commands = rule.partition("NOPASSWD: ")
+    assert who == "%celery-operators ALL=(celery) "
+    assert commands.split(", ") == [path for path in files if path.startswith("/usr/local/bin/")]
+    assert files["/etc/sudoers.d/celery"]["mode"] == "0440"
