@@ -57,11 +57,14 @@ class Supervisord:
         options = {"directory": str(self.programs), "socket": str(self.socket), "timeout": timeout}
         return run_module("supervisor_programs", check=check, owner=owner, content=content, **options)
 
+    def control(self, *words: str) -> str:
+        """What supervisorctl says to a command."""
+        command = [sys.executable, "-m", "supervisor.supervisorctl", "-s", f"unix://{self.socket}", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
     def pids(self) -> dict[str, int]:
         """The process of each program that runs."""
-        command = [sys.executable, "-m", "supervisor.supervisorctl", "-s", f"unix://{self.socket}", "status"]
-        lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-        fields = [line.replace(",", "").split() for line in lines]
+        fields = [line.replace(",", "").split() for line in self.control("status").splitlines()]
         return {field[0]: int(field[3]) for field in fields if field[1:2] == ["RUNNING"]}
 
     def kill(self) -> None:
@@ -145,11 +148,23 @@ def test_a_run_that_was_interrupted_after_writing_is_finished(supervisord: Super
     assert supervisord.pids()["celery"] != before
 
 
-def test_a_run_that_was_interrupted_before_a_program_was_removed_is_finished(supervisord: Supervisord) -> None:
+def test_a_run_that_was_interrupted_as_it_removed_a_program_is_finished(supervisord: Supervisord) -> None:
     supervisord.apply(program("celery") + program("celery-old"))
-    (supervisord.programs / "celery-old.conf").unlink()
+    supervisord.control("stop", "celery-old")
+    supervisord.control("remove", "celery-old")
     done = supervisord.apply(program("celery"))
     assert done["programs"] == {"celery-old": "removed"}
+    assert not (supervisord.programs / "celery-old.conf").exists()
+    assert set(supervisord.pids()) == {"celery"}
+
+
+def test_the_file_of_a_program_goes_after_the_program(supervisord: Supervisord) -> None:
+    supervisord.apply(program("celery") + program("celery-old", stop=6))
+    time.sleep(0.5)
+    cut_off = supervisord.apply(program("celery"), timeout=1)
+    assert cut_off["failed"]
+    assert (supervisord.programs / "celery-old.conf").exists()
+    assert supervisord.apply(program("celery"))["programs"] == {"celery-old": "removed"}
     assert set(supervisord.pids()) == {"celery"}
 
 
