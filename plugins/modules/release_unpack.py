@@ -107,26 +107,9 @@ def unpack(archive: str, place: str) -> None:
         subprocess.run(["tar", "-xzf", archive, "-C", beside], check=True, capture_output=True, text=True)
         # Programs run as a user who cannot write here: what is not compiled now would be compiled anew at every start.
         # Files of a package that are no valid Python are that package's own business.
-        subprocess.run(
-            [
-                "nice",
-                "-n",
-                "19",
-                "python3",
-                "-m",
-                "compileall",
-                "-qq",
-                "-j",
-                "0",
-                "-s",
-                beside,
-                "-p",
-                parent,
-                os.path.join(beside, name),
-            ],
-            check=False,
-            capture_output=True,
-        )
+        # One process: apt, or the tasks of the release before, need the other cores.
+        where = ["-s", beside, "-p", parent, os.path.join(beside, name)]
+        subprocess.run(["python3", "-m", "compileall", "-qq", *where], check=False, capture_output=True)
         os.rename(os.path.join(beside, name), place)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
