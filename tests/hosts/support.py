@@ -162,10 +162,7 @@ class Site:
 
     def states(self, ids: Iterable[str]) -> Counter[str]:
         """How many of the tasks are in each state, as the result store has it."""
-        code = (
-            f"import json, tasks; ids = {list(ids)!r}; "
-            "print(json.dumps([tasks.app.AsyncResult(id).state for id in ids]))"
-        )
+        code = f"import json, tasks; print(json.dumps([tasks.app.AsyncResult(id).state for id in {list(ids)!r}]))"
         return Counter(self.python(code))
 
     def log_lines(self, ids: Iterable[str], verb: str) -> Counter[str]:

@@ -5,7 +5,9 @@ Each leaves the host as it found it, healthy; so they run after all others, the 
 
 from __future__ import annotations
 
+import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 
@@ -92,23 +94,39 @@ class TestStopped:
 # --- restart ---------------------------------------------------------------------------------------------------------
 
 
-def load(site: Site) -> list[str]:
-    """Tasks for the worker named celery: some take long, where the application has such, and more wait behind them."""
-    worker = site.platform.workers[0]
-    tasks = f"[add.apply_async((i, i), queue={worker.queues[0]!r}) for i in range(40)]"
-    if "example" in site.platform.features:
-        tasks = f"[count.apply_async((3,), queue={worker.queues[0]!r}) for _ in range({worker.concurrency})] + {tasks}"
-    return site.send(tasks)
+class Load:
+    """Tasks for the worker named celery, sent side by side with what the test does.
+
+    Where the application has such, the first take some seconds, so that the others wait behind them.
+    """
+
+    def __init__(self, site: Site, number: int = 500) -> None:
+        worker = site.platform.workers[0]
+        stem = str(uuid.uuid4())[:-12]
+        long = worker.concurrency if "example" in site.platform.features else 0
+        task = f"(count.s(3) if i < {long} else add.s(i, i))" if long else "add.s(i, i)"
+        options = f"task_id=f'{stem}{{i:012x}}', queue={worker.queues[0]!r}"
+        self.site = site
+        self.ids = [f"{stem}{i:012x}" for i in range(number)]
+        self.sending = threading.Thread(
+            target=lambda: site.send(f"[{task}.apply_async({options}) for i in range({number})]")
+        )
+        self.sending.start()
+        eventually(lambda: site.log_lines(self.ids[: long or 1], "received"), lambda received: all(received.values()))
+
+    def finished(self) -> Counter[str]:
+        """Wait until all have succeeded; return how often each did."""
+        self.sending.join()
+        return finished(self.site, self.ids)
 
 
 @pytest.mark.late(3)
 def test_restart_celery_restarts_that_alone_and_loses_no_task(site: Site) -> None:
     """Tasks in hand are finished first; each task succeeds once; no other process is touched."""
     before = site.processes()
-    sent = load(site)
-    in_hand(site, sent[:1])
+    load = Load(site)
     assert site.run("supervisorctl restart celery") == "celery: stopped\ncelery: started\n"
-    assert finished(site, sent) == dict.fromkeys(sent, 1)
+    assert load.finished() == dict.fromkeys(load.ids, 1)
     after = site.processes()
     assert not set(before.pop("celery")) & set(after.pop("celery"))
     assert after == before
@@ -120,12 +138,16 @@ def test_restart_celery_restarts_that_alone_and_loses_no_task(site: Site) -> Non
 @pytest.mark.late(4)
 @pytest.mark.needs("example")
 def test_a_killed_child_costs_no_task(site: Site) -> None:
-    """The worker puts back what the child of its pool had in hand."""
+    """The worker puts back what the child of its pool had in hand. (On Redis as a retry, in three minutes.)"""
     (sent,) = site.send("[count.delay(2)]")
     in_hand(site, [sent])
     main, *children = site.processes()["celery"]
     site.run(f"kill -KILL {' '.join(map(str, children))}")
-    assert finished(site, [sent]) == {sent: 1}
+    if site.platform.broker == "redis":
+        eventually(lambda: site.run("celery -A tasks inspect scheduled"), lambda scheduled: sent in scheduled)
+        assert site.states([sent]) == {"RETRY": 1}
+    else:
+        assert finished(site, [sent]) == {sent: 1}
     assert site.processes()["celery"][0] == main
 
 
@@ -133,12 +155,10 @@ def test_a_killed_child_costs_no_task(site: Site) -> None:
 @pytest.mark.needs("example", "rabbitmq")
 def test_a_killed_worker_costs_no_task(site: Site) -> None:
     """RabbitMQ gives what it had in hand to the next one, which supervisord starts."""
-    sent = load(site)
-    in_hand(site, sent[:1])
+    load = Load(site)
     main = site.processes()["celery"][0]
     site.run(f"kill -KILL {main}")
-    done = finished(site, sent)
-    assert set(done.values()) <= {1, 2}
+    assert set(load.finished().values()) <= {1, 2}
     assert main not in site.processes()["celery"]
 
 
@@ -176,12 +196,11 @@ def test_a_program_that_ends_is_started_again(site: Site) -> None:
 def test_restarting_supervisord_leaves_no_orphan(site: Site) -> None:
     """And loses no task: each program ends properly before its successor starts."""
     before = {pid for pids in site.processes().values() for pid in pids}
-    sent = load(site)
-    in_hand(site, sent[:1])
+    load = Load(site)
     site.run("systemctl restart supervisor")
     code, health = site.health(wait=60)
     assert code == 0, health
-    assert finished(site, sent) == dict.fromkeys(sent, 1)
+    assert load.finished() == dict.fromkeys(load.ids, 1)
     assert not before & {pid for pids in site.processes().values() for pid in pids}
     assert sorted(site.processes()) == sorted(site.platform.programs)
 
@@ -191,11 +210,11 @@ def test_a_reboot_brings_everything_back(site: Site) -> None:
     """By itself, healthy, with the tasks that waited."""
     booted = site.run("cat /proc/sys/kernel/random/boot_id; ps -o lstart= 1")
     site.run("supervisorctl stop celery")
-    sent = load(site)
+    sent = site.send("[add.delay(i, i) for i in range(10)]")
     site.reboot()
     code, health = site.health(wait=60)
     assert code == 0, health
-    finished(site, sent)
+    assert finished(site, sent) == dict.fromkeys(sent, 1)
     assert site.run("cat /proc/sys/kernel/random/boot_id; ps -o lstart= 1") != booted
     assert site.run("systemctl --failed --no-legend --plain") == ""
     assert sorted(site.processes()) == sorted(site.platform.programs)
