@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,9 +69,7 @@ def probe(pytestconfig: pytest.Config) -> Any:
 @pytest.fixture(scope="session")
 def secrets(site: Site) -> Iterator[str]:
     """A file on the host with every secret, for root alone. No command that uses it has to name one."""
-    with tempfile.NamedTemporaryFile("w") as file:
-        file.writelines(f"{name}={secret}\n" for name, secret in site.platform.secrets.items())
-        file.flush()
-        site.host.ansible("copy", f"src={file.name} dest={SECRETS} mode=0600", check=False, become=True)
+    lines = "".join(f"{name}={secret}\n" for name, secret in site.platform.secrets.items())
+    site.podman("exec", "sh", "-c", f"umask 077; cat >{SECRETS}", stdin=lines)
     yield SECRETS
     site.run(f"rm -f {SECRETS}")

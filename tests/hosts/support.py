@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
@@ -30,15 +30,16 @@ T = TypeVar("T")
 
 # Prints every process that supervisord started, or that one of those did.
 PROCESSES = """
-import json, os
+import json, os, pwd
 found = []
 for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
         environment = dict(v.split("=", 1) for v in open(f"/proc/{pid}/environ").read().split("\\0") if "=" in v)
         parent = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
         if "CELERY_PROGRAM" in environment:
-            found.append({"pid": int(pid), "parent": parent, "program": environment["CELERY_PROGRAM"],
-                          "cwd": os.readlink(f"/proc/{pid}/cwd")})
+            user = pwd.getpwuid(os.stat(f"/proc/{pid}").st_uid).pw_name
+            folder = os.readlink(f"/proc/{pid}/cwd")
+            found.append((environment["CELERY_PROGRAM"], parent, (int(pid), user, folder)))
     except OSError:
         pass
 print(json.dumps(found))
@@ -57,6 +58,14 @@ class Worker:
     def program(self) -> str:
         """supervisor's name of it."""
         return "celery" if self.name == "celery" else f"celery-{self.name}"
+
+
+class Process(NamedTuple):
+    """A process of a program."""
+
+    pid: int
+    user: str
+    folder: str
 
 
 class Platform:
@@ -171,20 +180,20 @@ class Site:
         found = Counter(line[1:37] for line in said.splitlines())
         return Counter({id: found[id] for id in ids})
 
-    def processes(self) -> dict[str, list[int]]:
-        """The main process of each of supervisord's programs, then the rest of them, by program.
+    def processes(self) -> dict[str, list[Process]]:
+        """The processes of each of supervisord's programs, the main one first.
 
         Raises:
             AssertionError: a process is nobody's child, or a program has two main processes.
         """
         supervisord = int(self.run("systemctl show --value --property MainPID supervisor"))
         everyone = json.loads(self.run("/usr/bin/python3 -c %s", PROCESSES))
-        programs: dict[str, list[int]] = {}
-        for one in sorted(everyone, key=lambda one: (one["parent"] != supervisord, one["pid"])):
-            programs.setdefault(one["program"], []).append(one["pid"])
-            main = programs[one["program"]][0]
-            parents = {supervisord} if one["pid"] == main else set(programs[one["program"]])
-            assert one["parent"] in parents, f"an orphan, or a second main process: {one} of {everyone}"
+        programs: dict[str, list[Process]] = {}
+        for program, parent, facts in sorted(everyone, key=lambda one: (one[1] != supervisord, one[2])):
+            family = programs.setdefault(program, [])
+            parents = {process.pid for process in family} or {supervisord}
+            assert parent in parents, f"an orphan, or a second main process: {facts} of {program}: {everyone}"
+            family.append(Process(*facts))
         return programs
 
     def health(self, wait: int = 0) -> tuple[int, dict[str, Any]]:
@@ -220,11 +229,22 @@ class Site:
         assert answer.status in (200, 201, 204), f"{path}: {answer}"
         return answer.json() if answer.body else None
 
+    def podman(self, verb: str, *arguments: str, stdin: str = "") -> None:
+        """Do something to the host from outside.
+
+        Args:
+            verb: podman's command.
+            arguments: what follows the host's name.
+            stdin: what the command reads.
+        """
+        options = ["--interactive"] if stdin else []
+        command = ["podman", verb, *options, str(self.platform.variables["lab_container"]), *arguments]
+        command = command if os.getuid() == 0 else ["sudo", "-n", *command]
+        subprocess.run(command, check=True, capture_output=True, timeout=300, input=stdin, text=True)
+
     def reboot(self) -> None:
         """Shut the host down properly, start it, and wait until it lets us in."""
-        podman = ["podman"] if os.getuid() == 0 else ["sudo", "-n", "podman"]
-        command = [*podman, "restart", str(self.platform.variables["lab_container"])]
-        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        self.podman("restart")
 
         def lets_us_in() -> bool:
             try:

@@ -5,8 +5,8 @@ Each leaves the host as it found it, healthy; so they run after all others, the 
 
 from __future__ import annotations
 
+import re
 import threading
-import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -32,6 +32,12 @@ def finished(site: Site, ids: list[str], within: float = 60) -> Counter[str]:
     """Wait until all tasks have succeeded; return how often each did, by the workers' logs."""
     eventually(lambda: site.states(ids), lambda states: states == {"SUCCESS": len(ids)}, within)
     return site.log_lines(ids, "succeeded")
+
+
+def running(site: Site) -> dict[str, str]:
+    """The main processes of the programs that supervisord calls running."""
+    said = site.run("supervisorctl status", status=None)
+    return dict(re.findall(r"^(\S+)\s+RUNNING\s+pid (\d+),", said, flags=re.MULTILINE))
 
 
 def in_hand(site: Site, ids: list[str]) -> None:
@@ -142,7 +148,7 @@ def test_a_killed_child_costs_no_task(site: Site) -> None:
     (sent,) = site.send("[count.delay(2)]")
     in_hand(site, [sent])
     main, *children = site.processes()["celery"]
-    site.run(f"kill -KILL {' '.join(map(str, children))}")
+    site.run(f"kill -KILL {' '.join(str(child.pid) for child in children)}")
     if site.platform.broker == "redis":
         eventually(lambda: site.run("celery -A tasks inspect scheduled"), lambda scheduled: sent in scheduled)
         assert site.states([sent]) == {"RETRY": 1}
@@ -157,7 +163,7 @@ def test_a_killed_worker_costs_no_task(site: Site) -> None:
     """RabbitMQ gives what it had in hand to the next one, which supervisord starts."""
     load = Load(site)
     main = site.processes()["celery"][0]
-    site.run(f"kill -KILL {main}")
+    site.run(f"kill -KILL {main.pid}")
     assert set(load.finished().values()) <= {1, 2}
     assert main not in site.processes()["celery"]
 
@@ -168,7 +174,7 @@ def test_redis_holds_what_a_killed_worker_had(site: Site) -> None:
     """It stays recorded until the visibility timeout, and is then given to another."""
     sent = site.send(f"[count.delay(5) for _ in range({site.platform.workers[0].concurrency})]")
     in_hand(site, sent)
-    site.run(f"kill -KILL {site.processes()['celery'][0]}")
+    site.run(f"kill -KILL {site.processes()['celery'][0].pid}")
     assert set(sent) <= set(site.python(UNACKED))
     finished(site, sent)
 
@@ -176,17 +182,14 @@ def test_redis_holds_what_a_killed_worker_had(site: Site) -> None:
 @pytest.mark.late(6)
 def test_a_program_that_ends_is_started_again(site: Site) -> None:
     """Also when it ends as if all were well, and not only the workers."""
-    before = site.processes()
-    others = [program for program in before if program != "celery"]
-    site.run(f"kill -TERM {' '.join(str(before[program][0]) for program in others)}")
-
-    def running() -> dict[str, str]:
-        return dict(line.split()[:2] for line in site.run("supervisorctl status", status=None).splitlines())
-
-    time.sleep(0.5)
-    eventually(running, lambda states: set(states.values()) == {"RUNNING"})
-    after = site.processes()
-    assert {program for program in after if before[program][0] != after[program][0]} == set(others)
+    before = running(site)
+    others = set(before) - {"celery"}
+    site.run(f"kill -TERM {' '.join(before[program] for program in others)}")
+    after = eventually(
+        lambda: running(site),
+        lambda now: sorted(now) == sorted(before) and all(now[program] != before[program] for program in others),
+    )
+    assert after["celery"] == before["celery"]
 
 
 # --- supervisord and the host ----------------------------------------------------------------------------------------

@@ -72,26 +72,23 @@ def test_systemd_waits_for_the_programs(site: Site, loaded: dict[str, dict[str, 
 
 def test_supervisords_socket_is_for_operators(site: Site) -> None:
     """And it listens nowhere else."""
-    socket = site.host.file("/run/supervisor.sock")
-    assert (oct(socket.mode), socket.user, socket.group) == ("0o770", "root", "celery-operators")
+    assert site.run("stat -c '%a %U %G' /run/supervisor.sock").strip() == "770 root celery-operators"
     assert "supervisord" not in site.run("ss -Hltunp")
 
 
 def test_programs_run_as_users_of_their_own(site: Site) -> None:
     """None as root, and Flower not as the application."""
-    for program, pids in site.processes().items():
-        users = set(site.run(f"ps -o user= -p {','.join(map(str, pids))}").split())
-        assert users == {"flower" if program == "flower" else "celery"}
+    for program, processes in site.processes().items():
+        assert {process.user for process in processes} == {"flower" if program == "flower" else "celery"}
 
 
 def test_each_program_runs_the_current_release(site: Site) -> None:
     """By its working directory, by what workers say of themselves, and by the web side's word."""
     current = PurePosixPath(site.run("readlink -e /opt/celery/current").strip())
     assert str(current.parent) + "/" == RELEASES
-    for program, pids in site.processes().items():
+    for program, processes in site.processes().items():
         if program != "flower":
-            folders = {site.run(f"readlink /proc/{pid}/cwd").strip() for pid in pids}
-            assert folders == {f"{current}/app"}, program
+            assert {process.folder for process in processes} == {f"{current}/app"}, program
     said = json.loads(site.run("celery -A tasks inspect release --json"))
     assert {node: answer["release"] for node, answer in said.items()} == dict.fromkeys(site.nodes, current.name)
     if {"web", "example"} <= site.platform.features:
@@ -114,13 +111,13 @@ def test_hosts_use_only_what_the_release_brought(site: Site) -> None:
 
 def test_a_workers_own_environment_reaches_it_alone(site: Site) -> None:
     """Entries of celery_workers may have one."""
-    processes = site.processes()
+    programs = site.processes()
     for entry, worker in zip(site.platform.variables["celery_workers"], site.platform.workers, strict=True):
         for name, value in entry.get("environment", {}).items():
             having = [
                 program
-                for program, pids in processes.items()
-                if f"{name}={value}" in site.run(f"cat /proc/{pids[0]}/environ").split("\0")
+                for program, (main, *_) in programs.items()
+                if f"{name}={value}" in site.run(f"cat /proc/{main.pid}/environ").split("\0")
             ]
             assert having == [worker.program]
 
