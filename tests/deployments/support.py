@@ -1,0 +1,135 @@
+"""Deployments as a user starts them, cut off at a place of one's choice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.hosts.support import ROOT, Site
+
+# Keeps the arguments of each process that lives for some hundredths of a second.
+WATCH = """
+import os, time
+seen = set()
+while not os.path.exists("/root/watched.stop"):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            seen.add(open(f"/proc/{pid}/cmdline", "rb").read())
+        except OSError:
+            pass
+    time.sleep(0.03)
+open("/root/watched", "wb").write(b"\\n".join(seen))
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A deployment that has ended.
+
+    Args:
+        status: the exit code; negative when a signal ended it.
+        said: what it printed.
+    """
+
+    status: int
+    said: str
+
+    @property
+    def changed(self) -> int:
+        """How many tasks changed something, on all hosts."""
+        return sum(map(int, re.findall(r"changed=(\d+)", self.said)))
+
+
+class Deployments:
+    """Runs playbooks/site.yml.
+
+    Args:
+        inventory: where to.
+    """
+
+    def __init__(self, inventory: Path) -> None:
+        self.inventory = inventory
+
+    def _start(self, variables: dict[str, Any]) -> subprocess.Popen[str]:
+        command = ["ansible-playbook", "-i", str(self.inventory), "playbooks/site.yml", "-e", json.dumps(variables)]
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+            "ANSIBLE_NOCOLOR": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, **variables: Any) -> Run:
+        """Deploy.
+
+        Args:
+            variables: extra ones.
+        """
+        with self._start(variables) as process:
+            said, _ = process.communicate(timeout=600)
+        return Run(process.returncode, said)
+
+    def cut_off(self, task: str, after: float, how: signal.Signals, **variables: Any) -> Run:
+        """Deploy until a task has begun and a moment has passed, then end it and everything that it has started here.
+
+        A deployment that does not end within 20 s of a milder signal is killed: a user would lose patience as well.
+
+        Args:
+            task: the task's name, as it is shown.
+            after: seconds.
+            how: by Ctrl-C, by being told to end, or at once.
+            variables: extra ones.
+        """
+        with self._start(variables) as process:
+            said = ""
+            for line in process.stdout or ():
+                said += line
+                if line.startswith(f"TASK [{task}"):
+                    time.sleep(after)
+                    os.killpg(process.pid, how)
+                    break
+            try:
+                said += process.communicate(timeout=20)[0]
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                said += process.communicate()[0]
+        return Run(process.returncode, said)
+
+
+class Watch:
+    """Sees the arguments of the processes on a host.
+
+    Args:
+        site: the host.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        site.run("systemd-run --quiet --unit watch /usr/bin/python3 -c %s", WATCH)
+
+    def seen(self) -> str:
+        """Stop, and return all that was seen, a process a line."""
+        self.end()
+        return self.site.run("tr '\\0' ' ' </root/watched")
+
+    def end(self) -> None:
+        """Stop."""
+        self.site.run("touch /root/watched.stop; while systemctl -q is-active watch; do sleep 0.1; done")
