@@ -114,11 +114,12 @@ class Load:
         options = f"task_id=f'{stem}{{i:012x}}', queue={worker.queues[0]!r}"
         self.site = site
         self.ids = [f"{stem}{i:012x}" for i in range(number)]
+        self.in_hand = self.ids[: long or 1]
         self.sending = threading.Thread(
             target=lambda: site.send(f"[{task}.apply_async({options}) for i in range({number})]")
         )
         self.sending.start()
-        eventually(lambda: site.log_lines(self.ids[: long or 1], "received"), lambda received: all(received.values()))
+        in_hand(site, self.in_hand)
 
     def finished(self) -> Counter[str]:
         """Wait until all have succeeded; return how often each did."""
@@ -133,6 +134,7 @@ def test_restart_celery_restarts_that_alone_and_loses_no_task(site: Site) -> Non
     load = Load(site)
     assert site.run("supervisorctl restart celery") == "celery: stopped\ncelery: started\n"
     assert load.finished() == dict.fromkeys(load.ids, 1)
+    assert site.log_lines(load.in_hand, "received") == dict.fromkeys(load.in_hand, 1), "they were interrupted"
     after = site.processes()
     assert not set(before.pop("celery")) & set(after.pop("celery"))
     assert after == before
