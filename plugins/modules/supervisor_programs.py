@@ -135,18 +135,22 @@ def apply(server: Any, wanted: set[str], stale: list[str], directory: str, timeo
     leaving = [*changed, *removed]
     for name in leaving:
         server.stopProcessGroup(name, False)
+    for name in added:
+        server.addProcessGroup(name)
     deadline = time.monotonic() + timeout
     waiting = set(leaving)
     while waiting:
-        waiting &= {one["group"] for one in server.getAllProcessInfo() if one["statename"] not in STOPPED}
+        stopping = {one["group"] for one in server.getAllProcessInfo() if one["statename"] not in STOPPED}
+        # Each goes on as soon as it has stopped: one that stops slowly holds up nobody else.
+        for name in sorted(waiting - stopping):
+            server.removeProcessGroup(name)
+            if name in changed:
+                server.addProcessGroup(name)
+        waiting &= stopping
         if time.monotonic() > deadline:
             raise TimeoutError(f"still stopping after {timeout:.0f} s: {', '.join(sorted(waiting))}")
         if waiting:
             time.sleep(0.1)
-    for name in leaving:
-        server.removeProcessGroup(name)
-    for name in [*added, *changed]:
-        server.addProcessGroup(name)
     for name in stale:
         os.unlink(os.path.join(directory, f"{name}.conf"))
     done = {name: "started" for name in added}

@@ -82,6 +82,7 @@ class Loader(AppLoader):
         masking.install()
         app.steps["worker"].add("celery_on_hosts.liveness:WorkerLiveness")
         app.steps["worker"].add("celery_on_hosts.neighbours:LoneWorker")
+        app.steps["worker"].add("celery_on_hosts.wakeup:SignalWakeup")
         signals.beat_init.connect(self._on_beat_init, weak=False)
 
     @property
