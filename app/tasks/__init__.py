@@ -1,8 +1,9 @@
 """The tasks of Celery's guides as a Django project: ``celery -A tasks …`` and ``from tasks import add`` both work."""
 
 from .celery import app
+from .faults import crash, exhaust
 from .tasks import add, count, fail, flaky, mul, prune, tick, xsum
 
 celery_app = app
 
-__all__ = ["add", "app", "celery_app", "count", "fail", "flaky", "mul", "prune", "tick", "xsum"]
+__all__ = ["add", "app", "celery_app", "count", "crash", "exhaust", "fail", "flaky", "mul", "prune", "tick", "xsum"]

@@ -4,17 +4,22 @@ import os
 
 from celery import Celery
 
+from .ledger import Ledger
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tasks.settings")
 
 
 class TasksCelery(Celery):
-    """Names a task of ``tasks/tasks.py`` ``tasks.add``, as the guides do, and not ``tasks.tasks.add``."""
+    """Names a task of this package ``tasks.add``, as the guides do, and not ``tasks.tasks.add``."""
 
     def gen_task_name(self, name: str, module: str) -> str:
         """Return the name of the task function `name` that is defined in `module`."""
-        return super().gen_task_name(name, module.removesuffix(".tasks"))
+        return super().gen_task_name(name, module.partition(".")[0])
 
 
 app = TasksCelery("tasks")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+if path := os.environ.get("TASKS_LEDGER"):
+    Ledger(path).connect()

@@ -59,6 +59,8 @@ LOGGING = {
     "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}},
 }
 
+FAULTS = env.bool("TASKS_FAULTS", default=False)  # the API takes tasks that do harm
+
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="redis://localhost:6379/0")
 CELERY_RESULT_BACKEND = env.str("CELERY_RESULT_BACKEND", default="redis://localhost:6379/1")
 CELERY_RESULT_EXTENDED = True

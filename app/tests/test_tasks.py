@@ -10,7 +10,7 @@ from django.utils import timezone
 from unit_settings import BARE
 
 import tasks
-from tasks import add, app, count, fail, flaky, mul, prune, tick, xsum
+from tasks import add, app, count, crash, exhaust, fail, flaky, mul, prune, tick, xsum
 from tasks.models import Submission, Tick
 
 APP = Path(__file__).resolve().parent.parent
@@ -24,7 +24,7 @@ def test_sums() -> None:
 
 
 def test_names_are_those_of_the_guides() -> None:
-    for task in (add, count, fail, flaky, mul, prune, tick, xsum):
+    for task in (add, count, crash, exhaust, fail, flaky, mul, prune, tick, xsum):
         assert task.name == f"tasks.{task.__name__}"
         assert app.tasks[task.name] is not None
 
