@@ -5,6 +5,8 @@
 INVENTORY ?= inventories/lab
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# Where it is set, every start of Ansible would compile all of Ansible anew: a second.
+unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 

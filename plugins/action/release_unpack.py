@@ -11,9 +11,10 @@ MODULE = "celery_on_hosts.platform.release_unpack"
 
 
 class ActionModule(ActionBase):
-    """Asks the host what is missing; with nothing missing that is all."""
+    """Asks the host what is missing; with nothing missing that is all. With ``async`` only shipping is waited for."""
 
     _supports_check_mode = True
+    _supports_async = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ship and unpack. The module's documentation says what comes back."""
@@ -23,6 +24,7 @@ class ActionModule(ActionBase):
         if asked.get("failed") or not asked["missing"] or self._task.check_mode:
             return asked
         self._make_tmp_path()
+        background = bool(self._task.async_val)
         try:
             for release in releases:
                 for part, folder in (("deps", "deps"), ("release", "releases")):
@@ -32,9 +34,9 @@ class ActionModule(ActionBase):
                             self._connection._shell.tmpdir, os.path.basename(archive)
                         )
                         release[f"{part}_archive"] = self._transfer_file(archive, there)
-            done: dict[str, Any] = self._execute_module(
-                MODULE, {"releases": releases, "unpack": True}, task_vars=task_vars
-            )
+            arguments = {"releases": releases, "unpack": True}
+            done: dict[str, Any] = self._execute_module(MODULE, arguments, task_vars=task_vars, wrap_async=background)
         finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
+            if not background:  # the archives are still read
+                self._remove_tmp_path(self._connection._shell.tmpdir)
         return done

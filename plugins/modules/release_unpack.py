@@ -37,7 +37,7 @@ options:
         type: path
         required: true
   unpack:
-    description: Set by the action plugin once it has shipped the archives.
+    description: Set by the action plugin once it has shipped the archives. They are removed afterwards.
     type: bool
     default: false
 author:
@@ -107,10 +107,12 @@ def unpack(archive: str, place: str) -> None:
         subprocess.run(["tar", "-xzf", archive, "-C", beside], check=True, capture_output=True, text=True)
         # Programs run as a user who cannot write here: what is not compiled now would be compiled anew at every start.
         # Files of a package that are no valid Python are that package's own business.
-        # One process: apt, or the tasks of the release before, need the other cores.
+        # All cores for the packages; the code alone is compiled before they would have started.
+        jobs = ["-j", "0"] if os.path.basename(parent) == "deps" else []
         where = ["-s", beside, "-p", parent, os.path.join(beside, name)]
-        subprocess.run(["python3", "-m", "compileall", "-qq", *where], check=False, capture_output=True)
+        subprocess.run(["python3", "-m", "compileall", "-qq", *jobs, *where], check=False, capture_output=True)
         os.rename(os.path.join(beside, name), place)
+        os.unlink(archive)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
