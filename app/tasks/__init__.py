@@ -2,8 +2,23 @@
 
 from .celery import app
 from .faults import crash, exhaust
-from .tasks import add, count, fail, flaky, mul, prune, tick, xsum
+from .tasks import add, confirm, count, fail, flaky, mul, prune, relay, tick, xsum
 
 celery_app = app
 
-__all__ = ["add", "app", "celery_app", "count", "crash", "exhaust", "fail", "flaky", "mul", "prune", "tick", "xsum"]
+__all__ = [
+    "add",
+    "app",
+    "celery_app",
+    "confirm",
+    "count",
+    "crash",
+    "exhaust",
+    "fail",
+    "flaky",
+    "mul",
+    "prune",
+    "relay",
+    "tick",
+    "xsum",
+]

@@ -1,4 +1,4 @@
-"""What the page remembers. The truth about a task is the result backend's; these rows are a convenience."""
+"""What the page remembers, and the orders with their outbox."""
 
 import uuid
 
@@ -7,7 +7,10 @@ from django.utils import timezone
 
 
 class Submission(models.Model):
-    """A task that was submitted by the page or the API and confirmed by the broker."""
+    """A task that was submitted by the page or the API and confirmed by the broker.
+
+    The truth about a task is the result backend's; these rows are a convenience.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     task = models.CharField(max_length=200)
@@ -30,3 +33,51 @@ class Tick(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class Product(models.Model):
+    """Something to order, and how much of it was sold: the effect that must happen once for each order."""
+
+    name = models.CharField(max_length=50, primary_key=True)
+    sold = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.sold} sold"
+
+
+class Order(models.Model):
+    """An order that was accepted. Its id is that of its task, too."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    product = models.ForeignKey(Product, on_delete=models.PROTECT)
+    quantity = models.PositiveIntegerField()
+    placed = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.quantity} {self.product_id}"
+
+
+class Receipt(models.Model):
+    """An order is confirmed: the dedupe key of the task that does it, for an order has one receipt or none."""
+
+    order = models.OneToOneField(Order, on_delete=models.CASCADE, primary_key=True)
+    at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.order_id} {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class Outgoing(models.Model):
+    """The outbox: a task that the transaction which wrote this row wants to have sent. Its id is the task's."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    task = models.CharField(max_length=200)
+    args = models.JSONField(default=list)
+    created = models.DateTimeField(default=timezone.now)
+    sent = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = (models.Index(fields=["created"], condition=models.Q(sent=None), name="outgoing_not_sent"),)
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.id}"

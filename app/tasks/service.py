@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 from celery import Task, states
-from celery.result import denied_join_result
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
@@ -19,11 +18,11 @@ from django.db import connection
 from . import faults, tasks
 from .celery import app
 from .models import Submission
-from .timeouts import ANSWER, CONNECT
+from .publishing import publish
+from .timeouts import CONNECT
 
 log = logging.getLogger(__name__)
 
-RETRY_POLICY = {"max_retries": 1, "interval_start": 0.2, "interval_step": 0, "interval_max": 0.2}
 MAX_INT = 2**53 - 1  # what every reader of JSON takes without rounding (RFC 7493)
 MAX_SECONDS = 3600
 
@@ -134,16 +133,8 @@ def submit(name: Any, args: Any, kwargs: Any) -> uuid.UUID:
     example = validate(name, args, kwargs)
     task_id = uuid.uuid4()
     try:
-        with denied_join_result():  # nobody waits here: without this, each task subscribes this process to its result
-            example.task.apply_async(
-                args,
-                kwargs,
-                task_id=str(task_id),
-                retry=True,
-                retry_policy=RETRY_POLICY,
-                confirm_timeout=ANSWER,  # type: ignore[call-arg]  # kombu's, not yet in Celery's stubs
-            )
-    except Exception as error:  # each transport has its own errors; none of them is an acceptance
+        publish(example.task.name, args, kwargs, task_id)
+    except Exception as error:  # none of them is an acceptance
         log.warning("broker did not confirm %s %s: %r", example.task.name, task_id, error)
         message = "the broker did not confirm the task; submit it again later, or follow its id in case it runs"
         raise Unavailable("broker", message, task_id) from error

@@ -66,6 +66,7 @@ CELERY_RESULT_BACKEND = env.str("CELERY_RESULT_BACKEND", default="redis://localh
 CELERY_RESULT_EXTENDED = True
 CELERY_TASK_TRACK_STARTED = True
 CELERY_BEAT_SCHEDULE = {
+    "relay": {"task": "tasks.relay", "schedule": 5.0},
     "tick": {"task": "tasks.tick", "schedule": 30.0},
     "prune": {"task": "tasks.prune", "schedule": 3600.0},
 }

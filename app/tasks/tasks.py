@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 from celery import Task
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from .celery import app
@@ -54,6 +56,31 @@ def flaky(self: "Task[Any, Any]", failures: int = 2) -> int:
     return attempt
 
 
+@app.task(autoretry_for=(OperationalError, InterfaceError), max_retries=None, retry_backoff=True, retry_backoff_max=30)
+def confirm(order_id: str) -> bool:
+    """Confirm an order: what it sells is counted once, however often this runs. Tell whether this run did it.
+
+    The receipt and the effect are committed together, and the database lets an order have one receipt: a second run
+    finds it, or waits for the first to commit it, and does nothing. While the database is away this is tried again.
+    """
+    from .models import Order, Product, Receipt
+
+    with transaction.atomic():
+        order = Order.objects.get(pk=order_id)
+        _, first = Receipt.objects.get_or_create(order=order)
+        if first:
+            Product.objects.filter(pk=order.product_id).update(sold=F("sold") + order.quantity)
+    return first
+
+
+@app.task(ignore_result=True)  # it is in the log, and too often to be kept
+def relay() -> int:
+    """Publish what the outbox still holds. Beat sends it."""
+    from . import outbox
+
+    return outbox.relay()
+
+
 @app.task
 def tick() -> str:
     """Record in the database that beat and a worker are alive. Beat sends it."""
@@ -65,8 +92,10 @@ def tick() -> str:
 
 @app.task
 def prune() -> int:
-    """Delete the records of tasks whose results have expired. Beat sends it."""
-    from .models import Submission
+    """Delete the records of tasks whose results have expired, and what left the outbox as long ago. Beat sends it."""
+    from .models import Outgoing, Submission
 
-    deleted, _ = Submission.objects.filter(created__lt=timezone.now() - KEEP_RECORDS).delete()
-    return deleted
+    old = timezone.now() - KEEP_RECORDS
+    submissions, _ = Submission.objects.filter(created__lt=old).delete()
+    outgoing, _ = Outgoing.objects.filter(sent__lt=old).delete()
+    return submissions + outgoing

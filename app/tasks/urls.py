@@ -9,6 +9,8 @@ urlpatterns = [
     path("tasks/<uuid:task_id>", views.detail, name="detail"),
     path("api/tasks", views.api_tasks, name="api-tasks"),
     path("api/tasks/<uuid:task_id>", views.api_task, name="api-task"),
+    path("api/orders", views.api_orders, name="api-orders"),
+    path("api/orders/<uuid:order_id>", views.api_order, name="api-order"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
 ]

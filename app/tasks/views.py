@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from django.views.defaults import page_not_found
 from django.views.defaults import server_error as plain_server_error
 
-from . import service
+from . import orders, service
 from .models import Submission, Tick
 
 CSP = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'"
@@ -127,6 +127,23 @@ def _loads(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def _body(request: HttpRequest, example: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any] | JsonResponse:
+    """Return the object that was posted, which has no other keys than the `known`, or the answer that refuses it."""
+    if request.content_type != "application/json":
+        return _error(415, "not_json", "send JSON, with the header Content-Type: application/json")
+    try:
+        body = _loads(request.body)
+    except RequestDataTooBig:
+        return _error(413, "too_large", "the body is larger than 64 KiB")
+    except ValueError as error:
+        return _error(400, "not_json", f"the body is not JSON: {error}")
+    if not isinstance(body, dict):
+        return _error(422, "bad_body", f"the body must be an object such as {json.dumps(example)}")
+    if unknown := body.keys() - set(known):
+        return _error(422, "bad_body", f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+    return body
+
+
 @csrf_exempt  # a page of another site cannot send application/json here: browsers ask first, and nobody allows it
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -137,18 +154,9 @@ def api_tasks(request: HttpRequest) -> JsonResponse:
             return JsonResponse({"tasks": [_document(record.pk, record) for record in service.recent()]})
         except service.Unavailable as away:
             return _away(away)
-    if request.content_type != "application/json":
-        return _error(415, "not_json", "send JSON, with the header Content-Type: application/json")
-    try:
-        body = _loads(request.body)
-    except RequestDataTooBig:
-        return _error(413, "too_large", "the body is larger than 64 KiB")
-    except ValueError as error:
-        return _error(400, "not_json", f"the body is not JSON: {error}")
-    if not isinstance(body, dict):
-        return _error(422, "bad_body", 'the body must be an object such as {"task": "add", "args": [2, 3]}')
-    if unknown := body.keys() - {"task", "args", "kwargs"}:
-        return _error(422, "bad_body", f"unknown: {', '.join(sorted(unknown))}; known: task, args, kwargs")
+    body = _body(request, {"task": "add", "args": [2, 3]}, ("task", "args", "kwargs"))
+    if isinstance(body, JsonResponse):
+        return body
     try:
         task_id = service.submit(body.get("task"), body.get("args", []), body.get("kwargs", {}))
     except service.BadRequest as bad:
@@ -171,6 +179,37 @@ def api_task(request: HttpRequest, task_id: uuid.UUID) -> JsonResponse:
         return JsonResponse(_document(task_id, service.record_of(task_id)))
     except service.Unavailable as away:
         return _away(away)
+
+
+@csrf_exempt  # as above
+@never_cache
+@require_http_methods(["POST"])
+def api_orders(request: HttpRequest) -> JsonResponse:
+    """POST `{"product", "quantity", "id"}` places an order: 202 once the database has it, and it will be confirmed."""
+    body = _body(request, {"product": "tea", "quantity": 2}, ("product", "quantity", "id"))
+    if isinstance(body, JsonResponse):
+        return body
+    try:
+        order = orders.place(body.get("product"), body.get("quantity"), body.get("id"))
+    except service.BadRequest as bad:
+        return _error(422, bad.code, str(bad))
+    except orders.Conflict as taken:
+        return _error(409, "id_taken", str(taken))
+    except service.Unavailable as away:
+        return _error(503, f"{away.part}_unavailable", str(away), id=str(away.task_id))
+    url = reverse("api-order", args=[order.pk])
+    return JsonResponse({"id": str(order.pk), "url": url}, status=202, headers={"Location": url})
+
+
+@never_cache
+@require_safe
+def api_order(request: HttpRequest, order_id: uuid.UUID) -> JsonResponse:
+    """Return what is known of one order."""
+    try:
+        order = orders.describe(order_id)
+    except service.Unavailable as away:
+        return _away(away)
+    return JsonResponse(order) if order else _error(404, "not_found", "there is no such order")
 
 
 # --- probes and errors --------------------------------------------------------------------------------------------

@@ -1,12 +1,22 @@
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from celery.contrib.testing.worker import start_worker
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from kombu.exceptions import OperationalError as BrokerError
+from unit_settings import BARE
 
 from tasks import app, service
+
+APP = Path(__file__).resolve().parent.parent
+OPTIONS = ["-l", "INFO", "-c", "1", "-n", "unit@here", "--without-gossip", "--without-mingle"]
 
 
 @pytest.fixture(scope="module")  # it takes seconds to stop
@@ -40,3 +50,38 @@ def results_down(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("redis://:secret@10.0.0.9 refused")
 
     monkeypatch.setattr(service.app.backend, "get_task_meta", refuse)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """What a process of the app has when its broker is a folder."""
+    path = os.pathsep.join(filter(None, (str(APP / "tests"), BARE.get("PYTHONPATH"))))
+    return {
+        **BARE,
+        "PYTHONPATH": path,
+        "DJANGO_SETTINGS_MODULE": "worker_settings",
+        "TEST_FOLDER": str(tmp_path),
+        "TASKS_LEDGER": f"{tmp_path}/ledger",
+    }
+
+
+@pytest.fixture
+def prefork(environment: dict[str, str]) -> Iterator[Any]:
+    """Starts a prefork worker on these tasks, in this order; what is left of it is killed after the test."""
+    started = []
+
+    def start(tasks: str) -> "subprocess.Popen[str]":
+        # the names of the broker's files have the time in ms
+        send = f"import time; from tasks import *; [(task.delay(), time.sleep(0.01)) for task in ({tasks})]"
+        subprocess.run([sys.executable, "-c", send], cwd=APP, env=environment, check=True)
+        command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", *OPTIONS]
+        process = subprocess.Popen(
+            command, cwd=APP, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

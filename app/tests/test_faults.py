@@ -1,62 +1,19 @@
 """What a worker leaves in the ledger, and what the tasks that do harm do to it."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
-from unit_settings import BARE
 
 from tasks import exhaust
 
-APP = Path(__file__).resolve().parent.parent
-OPTIONS = ["-l", "INFO", "-c", "1", "-n", "unit@here", "--without-gossip", "--without-mingle"]
 
-
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """What a process of the app has when its broker is a folder."""
-    path = os.pathsep.join(filter(None, (str(APP / "tests"), BARE.get("PYTHONPATH"))))
-    return {
-        **BARE,
-        "PYTHONPATH": path,
-        "DJANGO_SETTINGS_MODULE": "worker_settings",
-        "TEST_FOLDER": str(tmp_path),
-        "TASKS_LEDGER": f"{tmp_path}/ledger",
-    }
-
-
-@pytest.fixture
-def worker(environment: dict[str, str]) -> Iterator[Any]:
-    """Starts a prefork worker on these tasks, in this order; what is left of it is killed after the test."""
-    started = []
-
-    def start(tasks: str) -> "subprocess.Popen[str]":
-        # the names of the broker's files have the time in ms
-        send = f"import time; from tasks import *; [(task.delay(), time.sleep(0.01)) for task in ({tasks})]"
-        subprocess.run([sys.executable, "-c", send], cwd=APP, env=environment, check=True)
-        command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", *OPTIONS]
-        process = subprocess.Popen(
-            command, cwd=APP, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def test_a_prefork_worker_keeps_the_ledger_until_it_is_killed(worker: Any, tmp_path: Path) -> None:
-    process = worker(
+def test_a_prefork_worker_keeps_the_ledger_until_it_is_killed(prefork: Any, tmp_path: Path) -> None:
+    process = prefork(
         "add.s(2, 3), fail.s(), flaky.s(99), count.s(60).set(time_limit=1), mul.s(6, 7), "
         "crash.s('child'), xsum.s([1]), crash.s('worker')"
     )
@@ -85,10 +42,10 @@ def test_a_prefork_worker_keeps_the_ledger_until_it_is_killed(worker: Any, tmp_p
 
 
 def test_a_ledger_that_cannot_be_written_is_an_error_and_costs_no_task(
-    worker: Any, environment: dict[str, str]
+    prefork: Any, environment: dict[str, str]
 ) -> None:
     environment["TASKS_LEDGER"] = "/nowhere/ledger"
-    _, log = worker("add.s(2, 3), crash.s('worker')").communicate(timeout=60)
+    _, log = prefork("add.s(2, 3), crash.s('worker')").communicate(timeout=60)
     assert "succeeded" in log
     for event in ("start", "success"):
         assert re.search(rf"ERROR.*Ledger.on_{event} .*raised: FileNotFoundError", log), log
