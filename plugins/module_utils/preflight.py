@@ -16,6 +16,7 @@ from typing import Any, TypeGuard
 Variables = Mapping[str, Any]
 
 BROKERS = ("rabbitmq", "redis")
+REDIS_TRANSPORTS = ("atomic", "stock")
 POOLS = ("prefork", "threads", "gevent", "eventlet", "solo")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 DISTRIBUTIONS = {"Debian": ("12", "13")}
@@ -36,7 +37,14 @@ POSITIVE = (
     *("celery_web_workers", "celery_delivery_limit", "celery_health_timeout"),
 )
 SAME_EVERYWHERE = (
-    *("celery_broker", "celery_app", "celery_app_source", "celery_queues", "celery_beat_enabled"),
+    *(
+        "celery_broker",
+        "celery_redis_transport",
+        "celery_app",
+        "celery_app_source",
+        "celery_queues",
+        "celery_beat_enabled",
+    ),
     *("celery_web_enabled", "celery_database_enabled", "celery_flower_enabled"),
 )
 SECRETS = ("_password", "_secret_key")
@@ -110,6 +118,21 @@ def check_values(variables: Variables) -> Iterator[Problem]:
     broker = variables.get("celery_broker")
     if broker is not None and broker not in BROKERS:
         yield Problem("celery_broker", repr(broker), " or ".join(BROKERS), suggest(str(broker), BROKERS, ""))
+    transport = variables.get("celery_redis_transport")
+    if transport is not None and transport not in REDIS_TRANSPORTS:
+        allowed = " or ".join(REDIS_TRANSPORTS)
+        advice = suggest(str(transport), REDIS_TRANSPORTS, "")
+        yield Problem("celery_redis_transport", repr(transport), allowed, advice)
+    elif transport == "stock" and broker == "redis":
+        yield Problem(
+            "celery_redis_transport",
+            "stock: a worker that is killed in the moment in which it takes a task loses it, about one task in six "
+            "such kills; what else it had in hand waits for celery_redis_visibility_timeout; a task that kills its "
+            "worker each time comes back without end",
+            "atomic, which loses none",
+            "Remove it, unless tasks may be lost.",
+            "warning",
+        )
     operators = variables.get("celery_operators", [])
     if not isinstance(operators, list) or not all(
         isinstance(item, str) and re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", item) for item in operators
@@ -347,6 +370,8 @@ def _check_limits(where: str, worker: Mapping[str, Any], variables: Variables, p
         ("rabbitmq", "celery_rabbitmq_consumer_timeout"),
     ):
         limit = variables.get(name)
+        if broker == "redis" and variables.get("celery_redis_transport") != "stock":
+            continue
         if variables.get("celery_broker") == broker and _whole(limit) and _whole(stop) and limit <= stop:
             yield Problem(
                 name,
@@ -363,7 +388,7 @@ def check_chain(variables: Variables) -> Iterator[Problem]:
         ("celery_stop_wait", "celery_time_limit", "a stop would kill tasks that are within their limit"),
         ("celery_time_limit", "celery_soft_time_limit", "the soft limit would never come"),
     ]
-    if variables.get("celery_broker") == "redis":
+    if variables.get("celery_broker") == "redis" and variables.get("celery_redis_transport") == "stock":
         chain.append(
             (
                 "celery_redis_visibility_timeout",

@@ -283,7 +283,7 @@ def _check_settings(app: Celery, platform: Platform, report: Report) -> None:
         report.warnings.append(
             "broker_transport_options turns confirm_publish off: a task can be lost between delay() and the broker."
         )
-    if platform.broker == "redis" and platform.max_time_limit_s:
+    if platform.broker == "redis" and platform.redis_transport == "stock" and platform.max_time_limit_s:
         visible = options.get("visibility_timeout", 3600)
         if visible <= platform.max_time_limit_s:
             report.warnings.append(

@@ -13,6 +13,7 @@ from celery.exceptions import ImproperlyConfigured
 
 VARIABLE = "CELERY_PLATFORM"
 BROKERS = ("rabbitmq", "redis")
+REDIS_TRANSPORTS = ("atomic", "stock")
 KINDS = ("worker", "beat", "web", "flower")
 
 
@@ -37,6 +38,7 @@ class Platform:
 
     Times are in seconds. ``max_time_limit_s`` is what a task may take at most before a stop of its worker kills it;
     None when the deployment gives no such limit. ``lone_worker``: the platform has one worker in all.
+    ``redis_transport`` is who takes messages from Redis, our transport (``atomic``) or kombu's (``stock``).
     """
 
     app: str
@@ -50,6 +52,7 @@ class Platform:
     queue_depth_warning: int = 1000
     parking_queues: tuple[str, ...] = ("celery.dead", "celery.unroutable")
     lone_worker: bool = False
+    redis_transport: Literal["atomic", "stock"] = "atomic"
 
     @property
     def exchange_type(self) -> str:
@@ -72,6 +75,10 @@ class Platform:
             raise PlatformError(f"{source}: broker is {broker!r}; allowed are {', '.join(BROKERS)}.")
         if not isinstance(queues, list) or not queues or not all(isinstance(name, str) and name for name in queues):
             raise PlatformError(f"{source}: queues is {queues!r}; it has to be a list of at least one queue name.")
+        transport = data.get("redis_transport", cls.redis_transport)
+        if transport not in REDIS_TRANSPORTS:
+            allowed = ", ".join(REDIS_TRANSPORTS)
+            raise PlatformError(f"{source}: redis_transport is {transport!r}; allowed are {allowed}.")
         try:
             known = [
                 Program(
@@ -102,6 +109,7 @@ class Platform:
             queue_depth_warning=int(data.get("queue_depth_warning", cls.queue_depth_warning)),
             parking_queues=tuple(data.get("parking_queues", cls.parking_queues)),
             lone_worker=bool(data.get("lone_worker", cls.lone_worker)),
+            redis_transport=transport,
         )
 
     @classmethod

@@ -210,7 +210,9 @@ class Inspector:
     def _depths(self, connection: Any) -> Iterator[tuple[str, tuple[int, int | None]]]:
         """Messages that wait in each queue, and its consumers (None where the broker cannot tell)."""
         if connection.transport.driver_type != "amqp":
-            for queue in self.platform.queues:
+            from .redis_transport import DEAD
+
+            for queue in (*self.platform.queues, DEAD):
                 yield queue, (int(connection.default_channel._size(queue)), None)
             return
         for queue in (*self.platform.queues, *self.platform.parking_queues):

@@ -64,6 +64,13 @@ def _use_rabbitmq() -> None:
     base.calculate_routing_key = _delay_routing_key
 
 
+def _use_redis() -> None:
+    """Let Redis's URLs use our transport in this process."""
+    for scheme in ("redis", "rediss"):
+        transport.TRANSPORT_ALIASES[scheme] = "celery_on_hosts.redis_transport:Transport"
+        transport._transport_cache.pop(scheme, None)
+
+
 class Loader(AppLoader):
     """Celery's usual loader, with the platform's settings below the application's own.
 
@@ -78,6 +85,8 @@ class Loader(AppLoader):
         self._old_names = False
         if self.platform.broker == "rabbitmq":
             _use_rabbitmq()
+        elif self.platform.redis_transport == "atomic":
+            _use_redis()
         logs.install()
         masking.install()
         app.steps["worker"].add("celery_on_hosts.liveness:WorkerLiveness")

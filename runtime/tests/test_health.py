@@ -68,7 +68,7 @@ def test_healthy(host):
     assert failed(found) == {}
     assert found.code == health.HEALTHY
     assert [check.layer for check in found.checks] == [
-        "process", "process", "consuming", "beat", "queues", "queues", "release"]  # fmt: skip
+        "process", "process", "consuming", "beat", "queues", "queues", "queues", "release"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

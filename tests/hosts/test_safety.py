@@ -66,7 +66,8 @@ def test_workers_run_with_the_safe_settings(site: Site, workers_settings: dict[s
             assert options["confirm_publish"] is True
             assert settings["worker_detect_quorum_queues"] is True
         else:
-            assert options["visibility_timeout"] == site.platform.variables["celery_redis_visibility_timeout"]
+            assert options["visibility_timeout"] == 60
+            assert options["delivery_limit"] == site.platform.variables["celery_delivery_limit"]
 
 
 def test_producers_have_them_too(site: Site) -> None:

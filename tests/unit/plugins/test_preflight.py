@@ -15,6 +15,7 @@ GOOD: dict[str, Any] = {
     "celery_app_environment": {"ALLOWED_HOSTS": "*"},
     "celery_app_release_commands": ["python -m django migrate"],
     "celery_broker": "rabbitmq",
+    "celery_redis_transport": "atomic",
     "celery_workers": [{"name": "celery", "queues": ["celery"]}, {"name": "low", "queues": ["low"], "pool": "threads"}],
     "celery_queues": ["celery", "low"],
     "celery_beat_enabled": True,
@@ -30,6 +31,9 @@ GOOD: dict[str, Any] = {
     "celery_rabbitmq_consumer_timeout": 3600,
     "celery_web_port": 80,
 }
+
+
+STOCK: dict[str, Any] = {"celery_broker": "redis", "celery_redis_transport": "stock"}
 
 
 def platform(hosts: tuple[str, ...] = ("a",), **changes: Any) -> dict[str, Any]:
@@ -61,6 +65,7 @@ def test_good() -> None:
     ("changes", "expected"),
     [
         ({"celery_broker": "rabitmq"}, ["celery_broker", "'rabitmq'", "rabbitmq or redis", "Did you mean rabbitmq?"]),
+        ({"celery_redis_transport": "atomc"}, ["celery_redis_transport", "atomic or stock", "Did you mean atomic?"]),
         ({"celery_app": ""}, ["celery_app", "what `celery -A` takes"]),
         ({"celery_app": "my-app"}, ["'my-app'"]),
         ({"celery_beat_enabled": "no"}, ["celery_beat_enabled", "true or false, without quotes"]),
@@ -158,17 +163,26 @@ def test_queue_that_is_the_end_of_another() -> None:
     [
         ({"celery_stop_wait": 300}, "celery_stop_wait"),
         ({"celery_soft_time_limit": 300}, "celery_time_limit"),
-        ({"celery_broker": "redis", "celery_redis_visibility_timeout": 360}, "celery_redis_visibility_timeout"),
+        ({**STOCK, "celery_redis_visibility_timeout": 360}, "celery_redis_visibility_timeout"),
         ({"celery_rabbitmq_consumer_timeout": 200}, "celery_rabbitmq_consumer_timeout"),
     ],
 )
 def test_chain(changes: dict[str, Any], variable: str) -> None:
-    assert [problem.variable for problem in check(platform(**changes))] == [variable]
+    problems = check(platform(**changes))
+    assert [problem.variable for problem in problems if problem.level == "error"] == [variable]
 
 
 def test_the_other_brokers_limit_does_not_matter() -> None:
     assert check(platform(celery_redis_visibility_timeout=1)) == []
     assert check(platform(celery_broker="redis", celery_rabbitmq_consumer_timeout=1)) == []
+    assert check(platform(celery_broker="redis", celery_redis_visibility_timeout=1)) == []
+
+
+def test_the_stock_transport_of_redis_is_called_what_it_is() -> None:
+    (problem,) = check(platform(**STOCK))
+    assert (problem.level, problem.variable) == ("warning", "celery_redis_transport")
+    assert "loses it" in problem.found
+    assert check(platform(celery_redis_transport="stock")) == []
 
 
 def test_evicting_redis() -> None:
