@@ -50,7 +50,7 @@ destroy: setup  ## Remove the lab: its hosts, their data, its network and keys, 
 	@$(must_be_lab)bin/lab --destroy $(INVENTORY)
 
 # --- proof ----------------------------------------------------------------------------------------------------------
-.PHONY: test lint unit molecule bench-deploy
+.PHONY: test lint unit molecule bench-deploy bench-redis
 test: setup-lab lint  ## Run all tests that CI runs
 	@pytest
 
@@ -72,6 +72,9 @@ molecule: setup-lab  ## Prove the platform on hosts of its own: [SCENARIO=defaul
 
 bench-deploy: setup-lab  ## Measure a deployment against a shell script that only installs the packages
 	@bench/deploy $(ARGS)
+
+bench-redis: setup  ## Measure Redis as the broker with the platform's transport against kombu's own
+	@bin/in-app . bench/redis-transport $(ARGS)
 
 # --- upkeep ---------------------------------------------------------------------------------------------------------
 .PHONY: upgrade docs clean
