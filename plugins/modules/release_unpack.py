@@ -67,6 +67,8 @@ current:
   type: dict
 """
 
+import contextlib
+import fcntl
 import glob
 import os
 import shutil
@@ -95,26 +97,46 @@ def current(root: str) -> str:
 def unpack(archive: str, place: str) -> None:
     """Unpack an archive whose top folder has the place's name, compile it, and put it in its place when it is whole.
 
+    A deployment that was cut off may still be at it: it is waited for, and what it has done is not done again.
+
     Raises:
         OSError, subprocess.CalledProcessError: it could not be unpacked.
     """
     parent, name = os.path.split(place)
     os.makedirs(parent, mode=0o755, exist_ok=True)
-    for leftover in glob.glob(os.path.join(parent, ".new-*")):  # of a deployment that was interrupted
-        shutil.rmtree(leftover, ignore_errors=True)
-    beside = tempfile.mkdtemp(dir=parent, prefix=".new-")
+    with locked(parent):
+        if not os.path.isdir(place):
+            for leftover in glob.glob(os.path.join(parent, ".new-*")):  # of one that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
+            beside = tempfile.mkdtemp(dir=parent, prefix=".new-")
+            try:
+                fill(beside, name, archive, parent)
+                os.rename(os.path.join(beside, name), place)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+    os.unlink(archive)
+
+
+def fill(beside: str, name: str, archive: str, parent: str) -> None:
+    """Unpack and compile beside the place."""
+    subprocess.run(["tar", "-xzf", archive, "-C", beside], check=True, capture_output=True, text=True)
+    # Programs run as a user who cannot write here: what is not compiled now would be compiled anew at every start.
+    # Files of a package that are no valid Python are that package's own business.
+    # All cores for the packages; the code alone is compiled before they would have started.
+    jobs = ["-j", "0"] if os.path.basename(parent) == "deps" else []
+    where = ["-s", beside, "-p", parent, os.path.join(beside, name)]
+    subprocess.run(["python3", "-m", "compileall", "-qq", *jobs, *where], check=False, capture_output=True)
+
+
+@contextlib.contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """Be the only one who works in a folder, of those who ask."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        subprocess.run(["tar", "-xzf", archive, "-C", beside], check=True, capture_output=True, text=True)
-        # Programs run as a user who cannot write here: what is not compiled now would be compiled anew at every start.
-        # Files of a package that are no valid Python are that package's own business.
-        # All cores for the packages; the code alone is compiled before they would have started.
-        jobs = ["-j", "0"] if os.path.basename(parent) == "deps" else []
-        where = ["-s", beside, "-p", parent, os.path.join(beside, name)]
-        subprocess.run(["python3", "-m", "compileall", "-qq", *jobs, *where], check=False, capture_output=True)
-        os.rename(os.path.join(beside, name), place)
-        os.unlink(archive)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        os.close(handle)
 
 
 def main() -> None:

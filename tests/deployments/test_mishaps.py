@@ -19,9 +19,9 @@ from tests.hosts.support import ROOT, Site
 
 # Where a first deployment is cut off, one after the other: before, in and after what is easily left half done.
 FRESH = (
-    "platform : Unpack the releases",  # while apt installs in the background
-    "platform : Wait for the packages",
-    "rabbitmq : Run RabbitMQ",
+    "platform : Install the packages",
+    "rabbitmq : Run RabbitMQ",  # while the releases are unpacked in the background
+    "platform : Wait until the releases are unpacked",
     "celery : Run the release's own commands",
     "celery : Run the programs",
 )
