@@ -240,7 +240,7 @@ class Inspector:
 
     def _parked(self, queue: str, waiting: int) -> Check:
         if waiting:
-            advice = "these tasks are kept but will not run: look at them, then send them again or purge"
+            advice = "kept, but will not run: celery-dead (make dead) shows them, puts them back or drops them"
             return Check("queues", queue, False, f"{waiting} parked", "warning", advice)
         return Check("queues", queue, True, "empty")
 

@@ -32,13 +32,14 @@ COMMANDS = {
     "celery -A tasks result $(celery -A tasks call tasks.add --args '[2, 3]')": "\n5\n",
     'celery-python -c "from tasks import add; r = add.delay(2, 3); print(r.status, r.get(timeout=10))"': " 5\n",
     "celery-health": ": healthy",
+    "celery-dead": "0 of 0 parked",
     "supervisorctl status celery": "RUNNING",
     "supervisorctl tail celery stderr": "succeeded in",
 }
 QUEUES = "celery -A tasks inspect active_queues"
 AMQP = "celery -A tasks amqp queue.declare verify && celery -A tasks amqp queue.delete verify"
 # An operator goes through sudo, root does not; after that all is the same.
-AS_ROOT = [command for command in COMMANDS if re.search("status|-python|-health", command)]
+AS_ROOT = [command for command in COMMANDS if re.search("status|-python|-health|-dead", command)]
 CASES: list[tuple[str, str, str, list[str]]] = [
     *(("operator", command, answer, []) for command, answer in COMMANDS.items()),
     *(("root", command, COMMANDS[command], []) for command in AS_ROOT),
@@ -82,7 +83,7 @@ def test_active_queues_are_those_of_the_inventory(site: Site, answers: Callable[
     assert sorted(found) == sorted(site.platform.queues)
 
 
-@pytest.mark.parametrize("command", ["celery -A tasks status", "celery-python -c pass", "celery-health"])
+@pytest.mark.parametrize("command", ["celery -A tasks status", "celery-python -c pass", "celery-health", "celery-dead"])
 def test_others_are_refused_in_clear_words(site: Site, command: str) -> None:
     """And told who may."""
     said = site.run(command, user="nobody", status=77)

@@ -251,6 +251,9 @@ def test_rabbitmqs_policies_reach_every_queue_and_no_other() -> None:
     ]
     assert policies["tasks"]["definition"]["dead-letter-exchange"] == "celery.dead"
     assert policies["tasks"]["definition"]["delivery-limit"] == 20
+    (parked,) = [name for name, policy in policies.items() if re.search(policy["pattern"], "celery.dead")]
+    assert re.search(policies[parked]["pattern"], "celery.unroutable")
+    assert policies[parked]["definition"] == {"delivery-limit": 2**31 - 1}, "RabbitMQ 4 would drop after 20 looks"
     exchanges = re.compile(policies["unroutable"]["pattern"])
     assert all(exchanges.search(name) for name in [*queues, "celery_delayed_27", "celery_delayed_delivery"])
 
@@ -356,7 +359,7 @@ def test_no_secret_is_readable_by_all(platform: Platform) -> None:
 # --- wrappers --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["celery", "celery-python", "celery-health"])
+@pytest.mark.parametrize("name", ["celery", "celery-python", "celery-health", "celery-dead"])
 def test_wrappers_are_clean_shell(name: str) -> None:
     text = Platform().text("celery", f"/usr/local/bin/{name}")
     shellcheck = Path(sys.executable).with_name("shellcheck")

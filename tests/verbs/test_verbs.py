@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -70,6 +71,14 @@ def test_the_tour(make: Verb) -> None:
     assert failing.stdout == "said\n"
     assert "Error 3" in failing.stderr
 
+    assert "0 of 0 parked" in make("dead").stderr
+    make("ssh", 'CMD=celery-python -c \'from tasks import app; app.send_task("no.such.task", task_id="lonely")\'')
+    deadline = time.monotonic() + 30  # until a worker has refused it
+    while make("dead", "DO=show", "ID=lonely").returncode:
+        assert time.monotonic() < deadline
+    dropped = make("dead", "DO=drop", "ID=lonely", "ARGS=--yes")
+    assert "dropped: lonely no.such.task" in dropped.stdout, dropped.stdout + dropped.stderr
+
     make("ssh", "CMD=supervisorctl stop celery")
     bad = make("status")
     assert bad.returncode != 0
@@ -87,4 +96,4 @@ def test_the_tour(make: Verb) -> None:
 def test_the_verbs_are_listed_a_line_each() -> None:
     said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     listed = set(re.findall(r"^  ([a-z-]+) ", said, re.MULTILINE))
-    assert {"deploy", "test", "status", "ssh", "destroy", "lint", "unit", "molecule", "bench-deploy"} <= listed
+    assert {"deploy", "test", "status", "dead", "ssh", "destroy", "lint", "unit", "molecule", "bench-deploy"} <= listed

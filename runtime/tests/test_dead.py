@@ -1,0 +1,331 @@
+"""Parked messages, with brokers of a few lines."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections import defaultdict
+from contextlib import contextmanager
+from datetime import datetime
+from types import SimpleNamespace
+
+import pytest
+from amqp import Message
+from amqp.exceptions import MessageNacked
+
+from celery_on_hosts import dead, parking
+from celery_on_hosts.config import Platform
+
+PLATFORM = {"broker": "rabbitmq", "queues": ["celery", "low"]}
+
+
+def death(queue="celery", reason="rejected", time=datetime(2026, 11, 21, 12)):
+    return {"queue": queue, "reason": reason, "time": time, "count": 1, "exchange": "", "routing-keys": [queue]}
+
+
+def task(id="a", name="tasks.add", args=(2, 3), **headers):
+    return {"task": name, "id": id, "argsrepr": "(2, …)", "kwargsrepr": "{}", **headers}, json.dumps([args, {}, {}])
+
+
+class RabbitMQ:
+    """A channel: queues of messages, of which those that were got and not acknowledged are still there."""
+
+    def __init__(self):
+        self.queues = {"celery.dead": [], "celery.unroutable": [], "celery": [], "low": []}
+        self.events = defaultdict(set)
+        self.got = {}
+        self.log = []
+        self.refuses = False
+
+    @property
+    def default_channel(self):
+        return self
+
+    def park(self, headers, body, place="celery.dead", exchange="celery.dead", routing_key="celery", **properties):
+        message = Message(body, application_headers=headers, **properties)
+        message.delivery_info = {"exchange": exchange, "routing_key": routing_key}
+        self.queues[place].append(message)
+
+    def queue_declare(self, queue, passive):
+        return SimpleNamespace(message_count=len(self.queues[queue]))
+
+    def basic_get(self, queue):
+        got = self.got.values()
+        found = next((one for one in self.queues[queue] if one not in got), None)
+        if found:
+            found.delivery_info["delivery_tag"] = len(self.got) + 1
+            self.got[len(self.got) + 1] = found
+        return found
+
+    def basic_publish_confirm(self, message, exchange, routing_key, mandatory):
+        assert (exchange, mandatory) == ("", True)
+        if self.refuses:
+            raise MessageNacked()
+        self.log.append(("published", routing_key, message.properties["application_headers"]["id"]))
+        if routing_key in self.queues:
+            self.queues[routing_key].append(message)
+        else:
+            for handler in self.events["basic_return"]:
+                handler(None, exchange, routing_key, message)
+
+    def basic_ack(self, tag):
+        gone = self.got[tag]
+        self.log.append(("acked", gone.properties["application_headers"]["id"]))
+        for queue in ("celery.dead", "celery.unroutable"):
+            self.queues[queue] = [one for one in self.queues[queue] if one is not gone]
+
+
+class Redis:
+    """A channel and its client: one list."""
+
+    def __init__(self, *elements):
+        self.list = list(elements)
+        self.put = []
+        self.pool = self
+        self.global_keyprefix = ""
+
+    @property
+    def default_channel(self):
+        return self
+
+    def llen(self, key):
+        assert key == "celery.dead"
+        return len(self.list)
+
+    def lrange(self, key, first, last):
+        return self.list[first : last + 1]
+
+    def lrem(self, key, count, element):
+        assert (key, count) == ("celery.dead", 1)
+        self.list.remove(element)
+        return 1
+
+    def _next_delivery_tag(self):
+        return "new"
+
+    def _put(self, queue, message):
+        assert any(json.loads(one)["message"]["headers"] == message["headers"] for one in self.list if one != b"?")
+        self.put.append((queue, message))
+
+
+def element(id="a", **keys):
+    headers, body = task(id)
+    properties = {"body_encoding": "base64", "delivery_tag": "old", "correlation_id": id, "priority": 3}
+    message = {"body": b64encode(body.encode()).decode(), "headers": headers, "properties": properties}
+    entry = {"message": message, "queue": "low", "reason": "delivery_limit", "count": 3, "time": 1_700_000_000.5}
+    return json.dumps(entry | keys).encode()
+
+
+@pytest.fixture
+def rabbitmq(monkeypatch):
+    channel = RabbitMQ()
+    return use(monkeypatch, channel, parking.RabbitMQ, PLATFORM)
+
+
+@pytest.fixture
+def redis(monkeypatch):
+    monkeypatch.setattr("redis.Redis", lambda connection_pool: connection_pool)
+    return use(monkeypatch, Redis(), parking.Redis, PLATFORM | {"broker": "redis"})
+
+
+def use(monkeypatch, channel, kind, platform):
+    """Let the command find this broker."""
+    known = Platform.from_mapping(platform, "test")
+
+    @contextmanager
+    def opened(_):
+        channel.got = {}
+        yield kind(channel, known)
+
+    monkeypatch.setattr(dead, "parking", opened)
+    monkeypatch.setattr(Platform, "load", lambda: known)
+    return channel
+
+
+def ids(text):
+    return [json.loads(line)["id"] for line in text.splitlines()]
+
+
+def test_nothing_is_parked(rabbitmq, capsys):
+    assert dead.main([]) == dead.DONE
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "0 of 0 parked\n")
+
+
+def test_the_list(rabbitmq, capsys):
+    rabbitmq.park(*task("a" * 36, **{"x-death": [death()]}))
+    rabbitmq.park({}, "lost?", "celery.unroutable", "celery", "nobody")
+    assert dead.main(["list"]) == dead.DONE
+    said = capsys.readouterr()
+    header, first, second = said.out.splitlines()
+    assert header.split() == list(dead.COLUMNS)
+    assert first.split()[:4] == ["a" * 36, "tasks.add", "celery", "rejected"]
+    assert first.endswith("[2, 3]")
+    assert second.split()[1:6] == ["-", "nobody", "unroutable", "-", "-"]
+    assert said.err == "2 of 2 parked\n"
+
+
+def test_the_list_stops_at_its_limit_and_reads_no_further(rabbitmq, capsys):
+    for id in "abcdef":
+        rabbitmq.park(*task(id, **{"x-death": [death()]}))
+    assert dead.main(["--json", "--limit", "2"]) == dead.DONE
+    said = capsys.readouterr()
+    assert ids(said.out) == ["a", "b"]
+    assert said.err == "2 of 6 parked\n"
+    assert len(rabbitmq.got) == 2
+
+
+def test_a_delayed_task_came_from_its_queue_and_not_from_the_delay(rabbitmq):
+    bits = ".".join("0" * 27 + "1")
+    rabbitmq.park(*task(**{"x-death": [death("celery_delayed_1", "expired"), death("low")]}))
+    rabbitmq.park(*task("b"), "celery.unroutable", "celery_delayed_delivery", f"{bits}.no.where")
+    found = list(parking.RabbitMQ(rabbitmq, Platform.from_mapping(PLATFORM, "test")).look())
+    assert [(one.queue, one.reason) for one in found] == [("low", "rejected"), ("no.where", "unroutable")]
+
+
+def test_put_back_begins_anew_and_is_with_its_queue_before_it_leaves(rabbitmq):
+    history = {
+        "x-death": [death("low")],
+        "x-first-death-queue": "low",
+        "x-last-death-reason": "",
+        "x-delivery-count": 3,
+    }
+    rabbitmq.park(*task(retries=1, **history), priority=5)
+    assert dead.main(["retry", "a"]) == dead.DONE
+    assert rabbitmq.log == [("published", "low", "a"), ("acked", "a")]
+    (back,) = rabbitmq.queues["low"]
+    assert back.properties["application_headers"] == task(retries=1)[0]
+    assert (back.body, back.properties["priority"]) == (task()[1], 5)
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_what_no_queue_takes_stays(rabbitmq, capsys, refuses):
+    rabbitmq.park(*task(**{"x-death": [death("gone")]}))
+    rabbitmq.park(*task("b", **{"x-death": [death("low")]}))
+    rabbitmq.refuses = refuses
+    assert dead.main(["retry", "--all"]) == dead.LEFT
+    said = capsys.readouterr().err
+    assert ("takes no message" if refuses else "a stays parked: there is no queue gone") in said
+    assert len(rabbitmq.queues["celery.dead"]) == 1 + refuses
+    assert dead.main(["retry", "a", "--to", "celery"]) == (dead.LEFT if refuses else dead.DONE)
+    assert len(rabbitmq.queues["celery"]) == 1 - refuses
+
+
+def test_what_comes_back_at_once_is_left_for_the_next_time(rabbitmq, capsys):
+    rabbitmq.park(*task(**{"x-death": [death()]}))
+    rabbitmq.queues["celery"] = rabbitmq.queues["celery.dead"]  # as if its worker rejected it again
+    assert dead.main(["retry", "--all"]) == dead.DONE
+    assert "1 put back" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dropped"),
+    [
+        (["b"], "b"),
+        (["a", "b", "a"], "ab"),
+        (["--all"], "abc"),
+        (["--all", "--task", "tasks.mul"], "b"),
+        (["--all", "--queue", "low"], "c"),
+    ],
+)
+def test_those_that_are_meant(rabbitmq, capsys, arguments, dropped):
+    rabbitmq.park(*task("a", **{"x-death": [death()]}))
+    rabbitmq.park(*task("b", "tasks.mul", **{"x-death": [death()]}))
+    rabbitmq.park(*task("c", **{"x-death": [death("low")]}))
+    assert dead.main(["drop", "--yes", "--json", *arguments]) == dead.DONE
+    assert ids(capsys.readouterr().out) == list(dropped)
+    assert len(rabbitmq.queues["celery.dead"]) == 3 - len(dropped)
+
+
+def test_of_two_copies_one_is_meant(rabbitmq):
+    for _ in range(2):
+        rabbitmq.park(*task(**{"x-death": [death()]}))
+    assert dead.main(["drop", "--yes", "a"]) == dead.DONE
+    assert len(rabbitmq.queues["celery.dead"]) == 1
+
+
+@pytest.mark.parametrize("verb", [["show"], ["retry"], ["drop", "--yes"]])
+def test_what_is_not_parked_is_said(rabbitmq, capsys, verb):
+    assert dead.main([*verb, "x"]) == dead.LEFT
+    assert "x is not parked" in capsys.readouterr().err
+    assert dead.main([*verb, "--all"]) == dead.LEFT
+
+
+@pytest.mark.parametrize(
+    "arguments", [["retry"], ["drop", "--yes"], ["show", "a", "--all"], ["nonsense"], ["drop", "a"]]
+)
+def test_wrong_usage(rabbitmq, capsys, arguments):
+    rabbitmq.park(*task(**{"x-death": [death()]}))
+    with pytest.raises(SystemExit) as end:
+        dead.main(arguments)
+    assert end.value.code == dead.USAGE
+    assert rabbitmq.log == []
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y", 0), ("", 1), ("no", 1)])
+def test_drop_asks(rabbitmq, monkeypatch, answer, left):
+    rabbitmq.park(*task(**{"x-death": [death()]}))
+    monkeypatch.setattr(dead.sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    assert dead.main(["drop", "a"]) == (dead.LEFT if left else dead.DONE)
+    assert len(rabbitmq.queues["celery.dead"]) == left
+
+
+def test_show_tells_everything(rabbitmq, capsys):
+    rabbitmq.park(*task(**{"x-death": [death("low")], "lang": "py"}), correlation_id="a")
+    assert dead.main(["show", "a"]) == dead.DONE
+    said = capsys.readouterr().out
+    for line in ("queue: low", "args: [2, 3]", "since: 2026-11-21T12:00:00+00:00", '  lang: "py"', "  x-death: [{"):
+        assert f"\n{line}" in said
+
+
+def test_arguments_that_are_no_json_are_shown_as_the_producer_did(rabbitmq, capsys):
+    headers, _ = task(**{"x-death": [death()]})
+    rabbitmq.park(headers, b"\x80\x04")
+    dead.main([])
+    assert capsys.readouterr().out.splitlines()[1].endswith("(2, …)")
+
+
+def test_redis_lists_what_the_transport_parked(redis, capsys):
+    redis.list = [element("a"), b"?", element("b", reason="rejected")]
+    assert dead.main([]) == dead.DONE
+    said = capsys.readouterr()
+    rows = [line.split() for line in said.out.splitlines()[1:]]
+    assert [row[:5] for row in rows[::2]] == [
+        ["a", "tasks.add", "low", "delivery_limit", "3"], ["b", "tasks.add", "low", "rejected", "3"]]  # fmt: skip
+    assert rows[1][1:4] == ["-", "-", "unreadable"]
+    assert said.err == "3 of 3 parked\n"
+
+
+def test_redis_puts_back_what_can_be(redis, capsys):
+    redis.list = [element("a"), b"?", element("b", queue="gone"), element("c")]
+    assert dead.main(["retry", "--all"]) == dead.LEFT
+    assert [(queue, message["headers"]["id"]) for queue, message in redis.put] == [("low", "a"), ("low", "c")]
+    properties = redis.put[0][1]["properties"]
+    assert properties["delivery_tag"] == "new"
+    assert properties["delivery_info"] == {"exchange": "", "routing_key": "low"}
+    assert (properties["priority"], properties["correlation_id"]) == (3, "a")
+    assert redis.list == [b"?", element("b", queue="gone")]
+
+
+def test_redis_reads_in_chunks_and_misses_none(redis, monkeypatch, capsys):
+    monkeypatch.setattr(parking, "CHUNK", 4)
+    redis.list = [element(str(number), queue="low" if number % 3 else "celery") for number in range(30)]
+    assert dead.main(["drop", "--all", "--yes", "--queue", "low", "--json"]) == dead.DONE
+    assert ids(capsys.readouterr().out) == [str(number) for number in range(30) if number % 3]
+    assert len(redis.list) == 10
+
+
+def test_a_broker_out_of_reach(platform, monkeypatch, capsys):
+    platform()
+    monkeypatch.setenv("CELERY_BROKER_URL", "amqp://user:secret@127.0.0.1:1//")
+    assert dead.main([]) == dead.OUT_OF_REACH
+    said = capsys.readouterr().err
+    assert "does not answer" in said
+    assert "secret" not in said
+
+
+def test_no_platform(monkeypatch, capsys):
+    monkeypatch.delenv("CELERY_PLATFORM", raising=False)
+    assert dead.main([]) == dead.OUT_OF_REACH
+    assert "CELERY_PLATFORM is not set" in capsys.readouterr().err

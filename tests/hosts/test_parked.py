@@ -1,0 +1,148 @@
+"""Parked messages are seen, put back and dropped by celery-dead; health says that there are some."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.hosts.support import Site, eventually
+
+# A task that is rejected on its way; beat's are not.
+PARK_IN_RABBITMQ = """
+import json
+from tasks import add, app
+sent = add.apply_async((2, 3), queue={queue!r})
+with app.connection_for_write() as connection:
+    channel = connection.default_channel
+    while (message := channel.basic_get({queue!r})).headers["id"] != sent.id:
+        pass
+    channel.basic_reject(message.delivery_tag, requeue=False)
+print(json.dumps(sent.id))
+"""
+
+# A task as the transport for Redis would have written it to its queue, among the dead letters.
+PARK_IN_REDIS = """
+import json, time
+from tasks import add, app
+written = []
+with app.connection_for_write() as connection:
+    channel = connection.default_channel
+    channel._put = lambda queue, message, **_: written.append(message)
+    with app.amqp.Producer(channel) as producer:
+        sent = add.apply_async((2, 3), queue={queue!r}, producer=producer)
+    dead = {{"message": written[0], "queue": {queue!r}, "reason": "rejected", "count": 3, "time": time.time()}}
+    with channel.conn_or_acquire() as client:
+        client.rpush("celery.dead", json.dumps(dead))
+print(json.dumps(sent.id))
+"""
+
+
+def dead(site: Site, arguments: str = "", status: int = 0) -> str:
+    """What celery-dead says to an operator, and with which exit code."""
+    return site.run(f"celery-dead {arguments} </dev/null", user=site.platform.operator, status=status)
+
+
+def parked(site: Site) -> list[dict[str, Any]]:
+    """All that is parked."""
+    return [json.loads(line) for line in dead(site, "--json").splitlines() if line.startswith("{")]
+
+
+def result(site: Site, id: str) -> Any:
+    """What a task returned."""
+    return site.python(f"import json, tasks; print(json.dumps(tasks.app.AsyncResult({id!r}).get(timeout=10)))")
+
+
+@pytest.fixture
+def lane(site: Site) -> str:
+    """One of the queues; they are all alike in this."""
+    return site.platform.queues[-1]
+
+
+@pytest.fixture
+def task(site: Site, lane: str) -> str:
+    """The id of a task that was parked on its way through the queue; its worker would know how to run it."""
+    if site.platform.broker == "redis":
+        return str(site.python(PARK_IN_REDIS.format(queue=lane)))
+    site.run(f"celery -A tasks control cancel_consumer {lane}")
+    sent = str(site.python(PARK_IN_RABBITMQ.format(queue=lane)))
+    site.run(f"celery -A tasks control -d {reader(site, lane)} add_consumer {lane}")
+    eventually(lambda: parked(site), bool)
+    return sent
+
+
+def reader(site: Site, lane: str) -> str:
+    """The node that reads a queue."""
+    return next(node for node, worker in zip(site.nodes, site.platform.workers, strict=True) if lane in worker.queues)
+
+
+def test_a_parked_task_is_seen_and_runs_when_it_is_put_back(site: Site, lane: str, task: str) -> None:
+    """With its arguments, in the queue that it came from; until then the host is called degraded."""
+    (found,) = parked(site)
+    assert {name: found[name] for name in ("id", "task", "queue", "reason", "args")} == {
+        "id": task,
+        "task": "tasks.add",
+        "queue": lane,
+        "reason": "rejected",
+        "args": "[2, 3]",
+    }
+    assert f"{task}  tasks.add  {lane}" in dead(site)
+    assert f"id: {task}" in dead(site, f"show {task}")
+    code, health = eventually(site.health, lambda said: said[0] != 2)
+    (warning,) = [check for check in health["checks"] if not check["ok"]]
+    assert (code, warning["name"], warning["detail"]) == (1, "celery.dead", "1 parked")
+    assert "celery-dead" in warning["advice"]
+
+    assert f"put back to {lane}: {task}" in dead(site, f"retry {task}")
+    assert result(site, task) == 5
+    assert "0 of 0 parked" in dead(site)
+    assert eventually(site.health, lambda said: said[0] == 0)
+
+
+def test_a_parked_task_is_dropped_when_that_is_meant(site: Site, task: str) -> None:
+    """And not without being told so."""
+    assert "--yes" in dead(site, f"drop {task}", status=2)
+    assert [one["id"] for one in parked(site)] == [task]
+    assert f"dropped: {task}" in dead(site, f"drop {task} --yes")
+    assert f"{task} is not parked" in dead(site, f"show {task}", status=1)
+    assert site.states([task]) == {"PENDING": 1}
+    assert "0 of 0 parked" in dead(site)
+
+
+@pytest.mark.needs("rabbitmq")
+def test_an_unroutable_task_is_given_to_a_queue_that_there_is(site: Site, lane: str) -> None:
+    """It stays parked while there is no queue for it."""
+    (sent,) = site.send(f"[add.apply_async((2, 3), exchange={lane!r}, routing_key='nobody')]")
+    (found,) = eventually(lambda: parked(site), bool)
+    assert (found["id"], found["queue"], found["reason"]) == (sent, "nobody", "unroutable")
+    assert "there is no queue nobody" in dead(site, f"retry {sent}", status=1)
+    dead(site, f"retry --all --to {lane}")
+    assert result(site, sent) == 5
+    assert "0 of 0 parked" in dead(site)
+
+
+@pytest.mark.needs("rabbitmq")
+def test_a_task_that_is_refused_again_is_parked_again(site: Site, lane: str) -> None:
+    """Once, with its deaths counted anew."""
+    (sent,) = site.send(f"[__import__('tasks').app.send_task('no.such.task', queue={lane!r})]")
+    for _ in range(2):
+        (found,) = eventually(lambda: parked(site), bool)
+        assert (found["id"], found["headers"]["x-death"][0]["count"]) == (sent, 1)
+        dead(site, "retry --all")
+    eventually(lambda: parked(site), bool)
+    dead(site, "drop --all --yes")
+    assert "0 of 0 parked" in dead(site)
+
+
+@pytest.mark.needs("rabbitmq")
+def test_looking_wears_nothing_out(site: Site) -> None:
+    """More often than RabbitMQ's own limit of deliveries, 20, and it is still there."""
+    message = {"properties": {}, "routing_key": "", "payload": "keep me", "payload_encoding": "string"}
+    site.management("exchanges/celery/celery.dead/publish", message)
+    wanted = {"count": 1, "ackmode": "reject_requeue_true", "encoding": "auto"}
+    for _ in range(25):
+        eventually(lambda: site.management("queues/celery/celery.dead/get", wanted), bool)
+    assert [one["body"] for one in parked(site)] == ["keep me"]
+    dead(site, "drop --all --yes")
+    assert "0 of 0 parked" in dead(site)
