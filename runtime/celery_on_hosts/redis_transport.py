@@ -20,9 +20,10 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from queue import Empty
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from kombu.log import get_logger
@@ -307,11 +308,19 @@ class Channel(redis.Channel):
 
     delivery_limit = 20
     visibility_timeout = 60
+    brpop_timeout = 1
     from_transport_options = (*redis.Channel.from_transport_options, "delivery_limit")
 
     #: Whether a take was sent and its answer not read.
     takes = False
     _empty = False
+
+    # kombu before 5.7 knows neither queues that expire nor credentials that change.
+    _expires: Mapping[str, int] = MappingProxyType({})
+    if not hasattr(redis.Channel, "_flush_brpop_reauth"):
+
+        def _flush_brpop_reauth(self) -> None: ...
+        def _maybe_update_queues_expire(self, client: Any, queue: str) -> None: ...
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
