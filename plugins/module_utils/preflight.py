@@ -126,9 +126,8 @@ def check_values(variables: Variables) -> Iterator[Problem]:
     elif transport == "stock" and broker == "redis":
         yield Problem(
             "celery_redis_transport",
-            "stock: a worker that is killed in the moment in which it takes a task loses it, about one task in six "
-            "such kills; what else it had in hand waits for celery_redis_visibility_timeout; a task that kills its "
-            "worker each time comes back without end",
+            "stock: a worker that is killed while it takes a task loses it; what else it had in hand waits for "
+            "celery_redis_visibility_timeout; a task that kills its worker each time comes back without end",
             "atomic, which loses none",
             "Remove it, unless tasks may be lost.",
             "warning",

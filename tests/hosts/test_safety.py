@@ -23,6 +23,14 @@ good = add.apply_async((2, 3), serializer="json")
 print(json.dumps([good.get(timeout=10), bad.state, bad.id]))
 """
 
+DEAD_ON_REDIS = """
+import json
+from tasks import app
+with app.connection_for_write() as connection:
+    taken = connection.default_channel.client.lpop("celery.dead", 100)
+print(json.dumps([one.decode() for one in taken or ()]))
+"""
+
 # To each queue, more tasks with an ETA than its worker may hold unacknowledged, then one that is due.
 ETA = """
 import json, time
@@ -90,8 +98,13 @@ def test_pickle_is_refused(site: Site) -> None:
     assert (result, state) == (5, "PENDING")
     assert not site.host.file("/tmp/verify-pickle").exists  # noqa: S108
     assert "Refusing to deserialize" in site.run("cat /var/log/celery/celery*.log")
-    if site.platform.broker == "rabbitmq":
-        assert _parked(site, "celery.dead") == [sent], "and it is kept for who wants to know"
+    assert _parked(site) == [sent], "and it is kept for who wants to know"
+
+
+def test_a_task_that_no_worker_knows_is_parked(site: Site, queue: str) -> None:
+    """Among the dead letters, whole, and none is lost."""
+    sent = site.send(f"[__import__('tasks').app.send_task('no.such.task', args=(1, 2), queue={queue!r})]")
+    assert _parked(site) == sent
 
 
 def test_tasks_of_the_future_block_nobody(site: Site) -> None:
@@ -103,6 +116,14 @@ def test_tasks_of_the_future_block_nobody(site: Site) -> None:
     assert at_once < 4.5, "tasks that were due waited for those that were not"
     assert sums == [2 * i for number in numbers.values() for i in range(number)]
     assert 4.9 < first < last < 15
+
+
+def _parked(site: Site) -> list[str]:
+    """Take the dead letters off, when there are some; return the tasks' ids."""
+    if site.platform.broker == "rabbitmq":
+        return [message["properties"]["headers"]["id"] for message in _take(site, "celery.dead")]
+    taken = eventually(lambda: site.python(DEAD_ON_REDIS), bool)
+    return [entry["message"]["headers"]["id"] for entry in map(json.loads, taken)]
 
 
 # --- RabbitMQ --------------------------------------------------------------------------------------------------------
@@ -117,11 +138,6 @@ def _take(site: Site, queue: str) -> list[dict[str, Any]]:
     """Take what waits in a queue off it, when there is something."""
     wanted = {"count": 100, "ackmode": "ack_requeue_false", "encoding": "auto"}
     return eventually(lambda: site.management(f"queues/celery/{queue}/get", wanted), bool)
-
-
-def _parked(site: Site, queue: str) -> list[str]:
-    """Take the tasks that are parked in a queue off it; return their ids."""
-    return [message["properties"]["headers"]["id"] for message in _take(site, queue)]
 
 
 @pytest.mark.needs("rabbitmq")
@@ -146,13 +162,6 @@ def test_no_queue_of_the_application_is_less_than_quorum(site: Site) -> None:
     """Only replies, events and what Flower listens with may be lost."""
     lesser = [one["name"] for one in site.management("queues/celery") if one["type"] != "quorum"]
     assert [name for name in lesser if not ("pidbox" in name or name.startswith("celeryev."))] == []
-
-
-@pytest.mark.needs("rabbitmq")
-def test_a_task_that_no_worker_knows_is_parked(site: Site, queue: str) -> None:
-    """Among the dead letters, whole, and none is lost."""
-    sent = site.send(f"[__import__('tasks').app.send_task('no.such.task', args=(1, 2), queue={queue!r})]")
-    assert _parked(site, "celery.dead") == sent
 
 
 @pytest.mark.needs("rabbitmq")
