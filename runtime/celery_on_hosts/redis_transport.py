@@ -160,7 +160,6 @@ class QoS(redis.QoS):
         super().__init__(channel, *args, **kwargs)
         # Its own: a task may end after the connection was given up that brought it.
         self._client = channel.Client(connection_pool=redis.redis.ConnectionPool(**channel._connparams()))
-        self._unsent: deque[str] = deque()
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run one of the scripts on this module's keys."""
@@ -178,9 +177,9 @@ class QoS(redis.QoS):
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge, later on where the server is away: the task is done and must not run again for that."""
         try:
-            self.run(ACK, delivery_tag)
+            self.settle("done", delivery_tag)
         except ERRORS:
-            self._unsent.append(delivery_tag)
+            _Keeper.later.append((self, "done", delivery_tag))
         virtual.QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
@@ -189,6 +188,10 @@ class QoS(redis.QoS):
             self.release("requeued" if requeue else "rejected", delivery_tag)
         finally:
             virtual.QoS.ack(self, delivery_tag)
+
+    def settle(self, why: str, *tags: str) -> None:
+        """Acknowledge what is ``done``, give back what is ``returned``."""
+        self.run(ACK, *tags) if why == "done" else self.release(why, *tags)
 
     def release(self, why: str, *rest: Any) -> None:
         """Give messages back.
@@ -224,34 +227,29 @@ class QoS(redis.QoS):
         waiting = [tag for tag in self._delivered if tag not in running]
         for tag in waiting:
             del self._delivered[tag]
-        try:
-            if self.channel.do_restore:
-                for some in _batches(waiting[::-1]):
-                    self.release("returned", *some)
-        except ERRORS as error:
-            logger.info("%d tasks wait for the visibility timeout, Redis is away: %s", len(waiting), error)
+        if not self.channel.do_restore:
+            return
+        for some in _batches(waiting[::-1]):
+            try:
+                self.settle("returned", *some)
+            except ERRORS:
+                _Keeper.later.append((self, "returned", *some))
 
     def confirm(self) -> None:
-        """Tell Redis what is held, and what is done and could not be told."""
-        while self._unsent:
-            tag = self._unsent.popleft()
-            try:
-                self.run(ACK, tag)
-            except BaseException:
-                self._unsent.appendleft(tag)
-                raise
+        """Tell Redis what is held."""
         for some in _batches([tag for tag in tuple(self._delivered) if tag not in self._dirty]):
             self.run(CONFIRM, *some)
 
 
 class _Keeper:
-    """Confirms what this process holds and puts back what others lost.
+    """Confirms what this process holds, says what it could not say in time, and puts back what others lost.
 
     From a thread: in a solo worker the main one is busy while a task runs, and without an event loop (gevent,
     eventlet, threads) kombu would seldom come to it.
     """
 
     held: ClassVar[weakref.WeakSet[QoS]] = weakref.WeakSet()
+    later: ClassVar[deque[tuple[Any, ...]]] = deque()  # who, why, tags
     lock = threading.Lock()
     pid = 0
 
@@ -263,7 +261,7 @@ class _Keeper:
                     cls.held.add(qos)
                     return
                 cls.pid = os.getpid()
-                cls.held = weakref.WeakSet([qos])  # a parent's are the parent's to confirm
+                cls.held, cls.later = weakref.WeakSet([qos]), deque()  # a parent's are the parent's to confirm
                 threading.Thread(target=cls.keep, name="celery-on-hosts-redis", daemon=True).start()
 
     @classmethod
@@ -271,7 +269,7 @@ class _Keeper:
         pause = threading.Event()
         while True:
             timeouts = [qos.visibility_timeout for qos in tuple(cls.held)]
-            pause.wait(max(min([30.0, *timeouts]) / 3, 0.1))
+            pause.wait(1 if cls.later else max(min([30.0, *timeouts]) / 3, 0.1))
             cls.confirm()
             for qos in tuple(cls.held):
                 if not qos.channel.closed:
@@ -282,11 +280,18 @@ class _Keeper:
 
     @classmethod
     def confirm(cls) -> None:
-        for qos in tuple(cls.held):
-            try:
+        try:
+            for _ in range(len(cls.later)):
+                qos, why, *tags = late = cls.later.popleft()
+                try:
+                    qos.settle(why, *tags)
+                except BaseException:
+                    cls.later.appendleft(late)
+                    raise
+            for qos in tuple(cls.held):
                 qos.confirm()
-            except ERRORS as error:
-                logger.warning("redis: cannot confirm the tasks in hand, they may run twice: %s", error)
+        except ERRORS as error:
+            logger.warning("redis: cannot confirm the tasks in hand, they may run twice: %s", error)
 
 
 def _batches(tags: list[str]) -> Iterator[list[str]]:

@@ -396,8 +396,24 @@ def test_what_ended_while_the_server_was_away_is_acknowledged_later(server, conn
     finally:
         server.start()
     assert redis.hlen("unacked") == 1
-    connection.default_channel.qos.confirm()
+    connection.default_channel.qos.restore_visible()
     assert redis.keys("unacked*") == []
+
+
+def test_what_was_held_when_the_server_went_away_comes_back_with_it(server, connect, redis):
+    """Not only after the visibility timeout, and whoever has forgotten the connection by then."""
+    connection = connect(socket_connect_timeout=1)
+    publish(connection, 1, 2)
+    assert [get(connection).payload, get(connection).payload] == [1, 2]
+    server.kill()
+    try:
+        connection.close()
+        del connection
+    finally:
+        server.start()
+    again = connect()
+    again.default_channel.qos.restore_visible()
+    assert [get(again).payload, get(again).payload] == [1, 2]
 
 
 def test_a_consumer_survives_a_restart_of_the_server(server, connect, redis):
