@@ -3,6 +3,8 @@
 import json
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from django.test import Client
 
 from tasks import exhaust
+
+APP = Path(__file__).resolve().parent.parent
 
 
 def test_a_prefork_worker_keeps_the_ledger_until_it_is_killed(prefork: Any, tmp_path: Path) -> None:
@@ -49,6 +53,11 @@ def test_a_ledger_that_cannot_be_written_is_an_error_and_costs_no_task(
     assert "succeeded" in log
     for event in ("start", "success"):
         assert re.search(rf"ERROR.*Ledger.on_{event} .*raised: FileNotFoundError", log), log
+
+
+def test_outside_of_a_pool_the_parent_is_left_alone(environment: dict[str, str]) -> None:
+    command = f"{sys.executable} -c 'from tasks import crash; crash(\"worker\")'; echo $?"
+    assert subprocess.check_output(["/bin/sh", "-c", command], cwd=APP, env=environment, text=True) == "137\n"
 
 
 def test_exhaust_is_bounded() -> None:
