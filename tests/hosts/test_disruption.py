@@ -5,15 +5,43 @@ Each leaves the host as it found it, healthy; so they run after all others, the 
 
 from __future__ import annotations
 
+import http.client
 import re
 import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.hosts.support import Site, eventually
+
+# Places an order, and dies with the order in the database and its task on no broker.
+CRASH = """
+import os, signal, django
+django.setup()
+from tasks import orders, outbox
+outbox.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+orders.place(PRODUCT, 1)
+"""
+# What a broker does at its worst: each task once more, and relays side by side.
+DUPLICATES = """
+import json
+from tasks import confirm, relay
+print(json.dumps([task.delay(*args).id for id in IDS for task, args in ((confirm, [id]), (relay, []))]))
+"""
+ORDERS = """
+import json, django
+django.setup()
+from tasks.models import Order, Product
+orders = Order.objects.filter(product=PRODUCT)
+print(json.dumps({
+    "orders": [str(order.pk) for order in orders],
+    "waiting": orders.filter(receipt=None).count(),
+    "sold": Product.objects.get(name=PRODUCT).sold,
+}))
+"""
 
 
 def finished(site: Site, ids: list[str], within: float = 60) -> Counter[str]:
@@ -154,6 +182,43 @@ def test_a_killed_worker_costs_no_task(site: Site) -> None:
     site.run(f"kill -KILL {main.pid}")
     assert set(load.finished(within=60 if site.platform.broker == "rabbitmq" else 130).values()) <= {1, 2}
     assert main not in site.processes()["celery"]
+
+
+@pytest.mark.late(5)
+@pytest.mark.needs("example", "web", "beat", "database")
+def test_a_killed_web_process_costs_no_order(site: Site) -> None:
+    """Each that it accepted, and each that is in the database, is confirmed; and once, however often it is asked."""
+    product = f"tea {uuid.uuid4()}"
+    code = f"PRODUCT = {product!r}\n"
+    assert site.host.run("celery-python -c %s", code + CRASH).rc == 128 + 9
+    accepted: list[str] = []
+    done = threading.Event()
+
+    def order() -> None:
+        while not done.is_set():
+            try:
+                answer = site.http("/api/orders", body={"product": product, "quantity": 1})
+            except (OSError, http.client.HTTPException):
+                continue  # not accepted
+            if answer.status == 202:
+                accepted.append(answer.json()["id"])
+
+    main = running(site)["web"]
+    with ThreadPoolExecutor(2) as pool:
+        clients = [pool.submit(order) for _ in range(2)]
+        try:
+            for _ in range(3):
+                enough = len(accepted) + 10
+                eventually(lambda: len(accepted), enough.__le__)
+                site.run(f"pkill -KILL -P {main}")  # the processes that answer
+        finally:
+            done.set()
+        for client in clients:
+            client.result()
+    site.python(f"IDS = {accepted[-10:]}\n{DUPLICATES}")
+    seen = eventually(lambda: site.python(code + ORDERS), lambda seen: not seen["waiting"], within=60)
+    assert set(accepted) < set(seen["orders"])
+    assert seen["sold"] == len(seen["orders"])
 
 
 @pytest.mark.late(6)
