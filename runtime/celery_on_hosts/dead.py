@@ -78,7 +78,11 @@ def parking(platform: Platform, timeout: float = 10.0) -> Iterator[Parking]:
     with app.connection_for_write() as connection:
         try:
             connection.ensure_connection(max_retries=1, timeout=timeout)
-            yield RabbitMQ(connection, platform) if platform.broker == "rabbitmq" else Redis(connection, platform)
+            place = RabbitMQ(connection, platform) if platform.broker == "rabbitmq" else Redis(connection, platform)
+            try:
+                yield place
+            finally:
+                place.close()
         except NotFound as error:
             raise OperationalError(f"{error.reply_text}. Deploy again to make it.") from error
         except (*connection.connection_errors, *connection.channel_errors) as error:
@@ -88,7 +92,7 @@ def parking(platform: Platform, timeout: float = 10.0) -> Iterator[Parking]:
 def show_list(place: Parking, selection: Selection, limit: int, as_json: bool) -> int:
     """Print a line for each message, and how many there are in all."""
     total = place.count()
-    rows = list(islice(selection.of(place.look()), limit or None))
+    rows = sorted(islice(selection.of(place.look()), limit or None), key=_when)
     if as_json:
         for message in rows:
             print(json.dumps(message.as_json()))
@@ -171,6 +175,10 @@ def _row(message: Parked) -> tuple[str, ...]:
     tries = "-" if message.deliveries is None else str(message.deliveries)
     arguments = " ".join(part for part in (args, kwargs) if part not in ("", "{}"))
     return (message.id, message.task or "-", message.queue or "-", message.reason, tries, _since(message), arguments)
+
+
+def _when(message: Parked) -> float:
+    return message.since or float("inf")
 
 
 def _since(message: Parked) -> str:

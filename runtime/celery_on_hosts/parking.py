@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 DEAD = "celery.dead"
 UNREADABLE = "unreadable"
-CHUNK = 500
+CHUNK = 500  # elements of a list read at once
+WINDOW = 1000  # messages sent to a consumer ahead
+PATIENCE = 10.0  # seconds until a message that RabbitMQ has said is there arrives
 
 # What RabbitMQ, or the transport, tells about deliveries of a message; a message that is put back starts anew.
 _HISTORY = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count", "redelivered")
@@ -104,7 +107,7 @@ class Parking(Protocol):
         """How many messages are parked."""
 
     def look(self) -> Iterator[Parked]:
-        """Go through those that are parked now, the oldest first, without taking them away."""
+        """Go through those that are parked now, without taking them away."""
 
     def put_back(self, message: Parked, queue: str) -> None:
         """Give a message to a queue, and take it out of the parking place when the broker has it there.
@@ -115,6 +118,9 @@ class Parking(Protocol):
 
     def drop(self, message: Parked) -> None:
         """Take a message out of the parking place for good."""
+
+    def close(self) -> None:
+        """Look no more."""
 
 
 class RabbitMQ:
@@ -129,8 +135,12 @@ class RabbitMQ:
     """
 
     def __init__(self, connection: Any, platform: Platform) -> None:
+        self._connection = connection
         self._channel = connection.default_channel
+        self._channel.basic_qos(0, WINDOW, False)
         self._places = platform.parking_queues
+        self._consumers: list[str] = []
+        self._gone = 0
         self._returned = False
         self._channel.events["basic_return"].add(self._on_return)
 
@@ -147,12 +157,21 @@ class RabbitMQ:
     def look(self) -> Iterator[Parked]:
         """See Parking."""
         for place in self._places:
+            arrived: deque[Any] = deque()
+            windows = 0
+            gone = self._gone
             # Not until it is empty: what is put back may be rejected at once, and come again.
-            for _ in range(self._waiting(place)):
-                message = self._channel.basic_get(place)
-                if message is None:
+            for seen in range(self._waiting(place)):
+                # What stays fills the window of a consumer; a further one is sent more.
+                if not arrived and seen - (self._gone - gone) >= windows * WINDOW:
+                    self._consumers.append(self._channel.basic_consume(place, callback=arrived.append))
+                    windows += 1
+                try:
+                    while not arrived:
+                        self._connection.drain_events(timeout=PATIENCE)
+                except TimeoutError:  # somebody else looks at them
                     break
-                yield parked_by_rabbitmq(place, message)
+                yield parked_by_rabbitmq(place, arrived.popleft())
 
     def put_back(self, message: Parked, queue: str) -> None:
         """See Parking."""
@@ -169,6 +188,12 @@ class RabbitMQ:
     def drop(self, message: Parked) -> None:
         """See Parking."""
         self._channel.basic_ack(message.handle.delivery_tag)
+        self._gone += 1
+
+    def close(self) -> None:
+        """See Parking."""
+        while self._consumers:
+            self._channel.basic_cancel(self._consumers.pop())
 
 
 class Redis:
@@ -226,6 +251,9 @@ class Redis:
     def drop(self, message: Parked) -> None:
         """See Parking."""
         self._gone += self._client.lrem(self._key, 1, message.handle)
+
+    def close(self) -> None:
+        """See Parking."""
 
 
 def parked_by_rabbitmq(place: str, message: Any) -> Parked:

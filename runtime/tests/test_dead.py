@@ -34,6 +34,7 @@ class RabbitMQ:
         self.queues = {"celery.dead": [], "celery.unroutable": [], "celery": [], "low": []}
         self.events = defaultdict(set)
         self.got = {}
+        self.consumers = []
         self.log = []
         self.refuses = False
 
@@ -49,13 +50,27 @@ class RabbitMQ:
     def queue_declare(self, queue, passive):
         return SimpleNamespace(message_count=len(self.queues[queue]))
 
-    def basic_get(self, queue):
-        got = self.got.values()
-        found = next((one for one in self.queues[queue] if one not in got), None)
-        if found:
-            found.delivery_info["delivery_tag"] = len(self.got) + 1
-            self.got[len(self.got) + 1] = found
-        return found
+    def basic_qos(self, size, count, whole_connection):
+        self.window = count
+
+    def basic_consume(self, queue, callback):
+        self.consumers.append((queue, callback, []))
+        return len(self.consumers) - 1
+
+    def basic_cancel(self, consumer):
+        self.consumers[consumer] = None
+
+    def drain_events(self, timeout):
+        for queue, callback, held in filter(None, self.consumers):
+            waiting = [one for one in self.queues[queue] if one not in self.got.values()]
+            if waiting and sum(one in self.queues[queue] for one in held) < self.window:
+                tag = len(self.got) + 1
+                self.got[tag] = waiting[0]
+                held.append(waiting[0])
+                waiting[0].delivery_info["delivery_tag"] = tag
+                callback(waiting[0])
+                return
+        raise TimeoutError
 
     def basic_publish_confirm(self, message, exchange, routing_key, mandatory):
         assert (exchange, mandatory) == ("", True)
@@ -80,6 +95,7 @@ class Redis:
 
     def __init__(self, *elements):
         self.list = list(elements)
+        self.consumers = []
         self.put = []
         self.pool = self
         self.global_keyprefix = ""
@@ -134,8 +150,11 @@ def use(monkeypatch, channel, kind, platform):
 
     @contextmanager
     def opened(_):
-        channel.got = {}
-        yield kind(channel, known)
+        channel.got, channel.consumers = {}, []
+        place = kind(channel, known)
+        yield place
+        place.close()
+        assert not any(channel.consumers)
 
     monkeypatch.setattr(dead, "parking", opened)
     monkeypatch.setattr(Platform, "load", lambda: known)
@@ -173,6 +192,25 @@ def test_the_list_stops_at_its_limit_and_reads_no_further(rabbitmq, capsys):
     assert ids(said.out) == ["a", "b"]
     assert said.err == "2 of 6 parked\n"
     assert len(rabbitmq.got) == 2
+
+
+def test_what_stays_does_not_block_what_comes_after(rabbitmq, monkeypatch, capsys):
+    monkeypatch.setattr(parking, "WINDOW", 3)
+    for number in range(20):
+        rabbitmq.park(*task(str(number), **{"x-death": [death("low" if number % 3 else "celery")]}))
+    assert dead.main(["drop", "--all", "--yes", "--queue", "celery", "--json"]) == dead.DONE
+    assert ids(capsys.readouterr().out) == [str(number) for number in range(0, 20, 3)]
+    assert len(rabbitmq.queues["celery.dead"]) == 13
+    assert dead.main(["retry", "19"]) == dead.DONE
+    assert dead.main(["retry", "--all"]) == dead.DONE
+    assert rabbitmq.queues["celery.dead"] == []
+
+
+def test_what_somebody_else_holds_is_not_waited_for(rabbitmq, capsys):
+    rabbitmq.park(*task())
+    rabbitmq.drain_events = lambda timeout: (_ for _ in ()).throw(TimeoutError)
+    assert dead.main([]) == dead.DONE
+    assert capsys.readouterr().err == "0 of 1 parked\n"
 
 
 def test_a_delayed_task_came_from_its_queue_and_not_from_the_delay(rabbitmq):
@@ -291,9 +329,9 @@ def test_redis_lists_what_the_transport_parked(redis, capsys):
     assert dead.main([]) == dead.DONE
     said = capsys.readouterr()
     rows = [line.split() for line in said.out.splitlines()[1:]]
-    assert [row[:5] for row in rows[::2]] == [
+    assert [row[:5] for row in rows[:2]] == [
         ["a", "tasks.add", "low", "delivery_limit", "3"], ["b", "tasks.add", "low", "rejected", "3"]]  # fmt: skip
-    assert rows[1][1:4] == ["-", "-", "unreadable"]
+    assert rows[2][1:4] == ["-", "-", "unreadable"]
     assert said.err == "3 of 3 parked\n"
 
 
