@@ -95,6 +95,7 @@ class Platform:
         self.features = {name for name in parts if self.variables[f"celery_{name}_enabled"]}
         ours = self.variables["celery_app_source"] == defaults["celery_app_source"]
         self.features |= {self.broker, "example" if ours else "plain"}
+        self.features |= {"ledger"} if "TASKS_LEDGER" in self.variables.get("celery_app_environment", {}) else set()
         others = {"celerybeat": "beat", "flower": "flower", "web": "web"}
         self.programs = [worker.program for worker in self.workers]
         self.programs += [program for program, feature in others.items() if feature in self.features]
@@ -163,9 +164,8 @@ class Site:
         Args:
             code: a Python expression that gives a list of results.
         """
-        names = "add, count" if "example" in self.platform.features else "add"
         sent: list[str] = self.python(
-            f"import json; from tasks import {names}; print(json.dumps([sent.id for sent in {code}]))"
+            f"import json; from tasks import *; print(json.dumps([sent.id for sent in {code}]))"
         )
         return sent
 

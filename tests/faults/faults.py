@@ -1,0 +1,179 @@
+"""The faults: what is done to a host under load. Each is a function; the matrix is what there is of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from tests.faults.trial import Fault, Trial
+
+FAULTS: dict[str, Fault] = {}
+
+
+def fault(
+    id: str, title: str, twice: str, *, sample: bool = False
+) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
+    """Add a function to the matrix.
+
+    Args:
+        id: its number.
+        title: what happens, in a few words.
+        twice: how often a task may run twice; see Fault.
+        sample: whether it is part of the short run in the Molecule scenarios.
+    """
+
+    def add(cause: Callable[[Trial], None]) -> Callable[[Trial], None]:
+        FAULTS[id] = Fault(id, title, twice, cause, sample)
+        return cause
+
+    return add
+
+
+@fault("F1", "`supervisorctl restart celery`, `stop` then `start`", "no", sample=True)
+def worker_restarted(trial: Trial) -> None:
+    for _ in trial.times(4):
+        trial.do("supervisorctl restart celery")
+        trial.pause(1, 4)
+    trial.do("supervisorctl stop celery")
+    trial.hold(40)
+    trial.do("supervisorctl start celery")
+
+
+@fault("F2", "SIGKILL of a pool child in a task", "once", sample=True)
+def child_killed(trial: Trial) -> None:
+    for _ in trial.times(6):
+        run = trial.in_a_task()
+        trial.kill(str(run.pid), f"the child that runs {run.id}")
+        trial.pause(1, 3)
+
+
+@fault("F3", "SIGKILL of the worker's main process", "in hand", sample=True)
+def worker_killed(trial: Trial) -> None:
+    for number in trial.times(10):
+        pid = trial.worker()
+        if number % 2:  # it hangs first: what the broker hands to it then is in no one's hand
+            trial.do(f"kill -STOP {pid}", f"SIGSTOP to the worker, pid {pid}")
+            trial.pause(1)
+        trial.kill(pid, "the worker")
+        trial.serving()
+        trial.pause(1, 3)
+
+
+@fault("F4", "SIGKILL of supervisord; `systemctl restart supervisor`", "in hand")
+def supervisord_killed(trial: Trial) -> None:
+    for _ in trial.times(3):
+        pid = trial.host.run("systemctl show --value --property MainPID supervisor").strip()
+        trial.kill(pid, "supervisord")
+        trial.serving()
+        trial.pause(2, 4)
+    trial.do("systemctl restart supervisor")
+
+
+@fault("F7", "broker restarted cleanly", "no")
+def broker_restarted(trial: Trial) -> None:
+    for _ in trial.times(3):
+        trial.do(f"systemctl restart {trial.host.broker}")
+        trial.serving()
+        trial.pause(2, 4)
+
+
+@fault("F8", "broker SIGKILLed", "in hand", sample=True)
+def broker_killed(trial: Trial) -> None:
+    for _ in trial.times(3):
+        trial.blow(f"systemctl kill --signal KILL {trial.host.broker}")
+        trial.serving()
+        trial.pause(2, 4)
+
+
+@fault("F9", "power loss of the broker's host, its disk kept", "in hand")
+def power_lost(trial: Trial) -> None:
+    for _ in trial.times(3):
+        trial.power_loss()
+        trial.serving()
+        trial.pause(2, 4)
+
+
+@fault("F13", "result store down for 60 s, and killed", "in hand", sample=True)
+def results_away(trial: Trial) -> None:
+    trial.blow("systemctl stop redis-server")
+    trial.hold(60)
+    trial.do("systemctl start redis-server")
+    trial.serving()
+    trial.pause(2, 4)
+    trial.blow("systemctl kill --signal KILL redis-server")
+    trial.serving()
+
+
+@fault("F16", "broker out of memory and of disk", "no")
+def broker_full(trial: Trial) -> None:
+    host = trial.host
+    if host.platform.broker == "rabbitmq":
+        for alarm, normal in (
+            ("set_vm_memory_high_watermark absolute 1MB", "set_vm_memory_high_watermark 0.4"),
+            ("set_disk_free_limit 900GB", "set_disk_free_limit 1GB"),
+        ):
+            trial.do(f"rabbitmqctl --quiet {alarm}")
+            trial.hold(40)
+            trial.do(f"rabbitmqctl --quiet {normal}")
+            trial.serving()
+        return
+    before = host.redis("config", "get", "maxmemory").splitlines()[-1]
+    trial.say("Redis: maxmemory at what it uses")
+    host.redis("config", "set", "maxmemory", str(int(host.redis("info", "memory").split("used_memory:")[1].split()[0])))
+    trial.hold(40)
+    trial.say("Redis: maxmemory as it was")
+    host.redis("config", "set", "maxmemory", before)
+
+
+@fault("F17", "a task that kills its worker each time", "bounded", sample=True)
+def poison(trial: Trial) -> None:
+    trial.say("a task that kills its worker")
+    trial.until_parked("crash.delay('worker')")
+
+
+@fault("F18", "a task killed for memory", "bounded")
+def out_of_memory(trial: Trial) -> None:
+    with trial.host.memory("2g"):
+        trial.say("a task that takes 4 GiB, on a host of 2 GiB")
+        trial.until_parked("exhaust.delay(4096)")
+
+
+@fault("F20", "producer's connection cut between publish and confirm", "once")
+def confirm_lost(trial: Trial) -> None:
+    with trial.cut() as port, trial.load.through(port):
+        trial.hold(30, out=False)
+
+
+@fault("F21", "tasks with an ETA an hour ahead, across a restart of worker and broker", "no")
+def far_ahead(trial: Trial) -> None:
+    host = trial.host
+    far = host.send("[add.apply_async((i, i), countdown=3600) for i in range(20)]")
+    near = host.send("[add.apply_async((i, i), countdown=75) for i in range(20)]")
+    trial.say("20 tasks for in an hour, 20 for in 75 s")
+    trial.do("supervisorctl restart celery")
+    trial.do(f"systemctl restart {host.broker}")
+    trial.serving()
+    trial.do("supervisorctl restart celery")
+    stored = host.stored(far)
+    assert set(stored.values()) == {1}, f"in the broker, and how often: {json.dumps(stored)}"
+    trial.say("the broker has each of the first once")
+    trial.finished(near, within=120)
+    trial.say("the others have run")
+    runs = [event.id for event in trial.ledger.events if event.event == "start"]
+    assert not set(far) & set(runs), "one of the first ran an hour too early"
+    assert all(runs.count(id) == 1 for id in near), "one of the others ran twice"
+
+
+@fault("F22", "everything rebooted at once", "in hand")
+def all_rebooted(trial: Trial) -> None:
+    trial.reboot()
+    trial.serving()
+    trial.pause(2, 4)
+    trial.power_loss()
+
+
+@fault("F23", "database down for 60 s", "no")
+def database_away(trial: Trial) -> None:
+    trial.do("systemctl stop postgresql")
+    trial.hold(60, out=False)
+    trial.do("systemctl start postgresql")
