@@ -451,3 +451,31 @@ def test_an_app_that_knows_nothing_of_it(platform, monkeypatch, broker, transpor
     assert app.conf.task_acks_late
     found = app.connection().get_transport_cls()
     assert f"{found.__module__}:{found.__name__}" == expected
+
+
+@pytest.mark.parametrize("transport", ["atomic", "stock"])
+def test_celery_dead_puts_back_what_is_parked(connect, server, redis, platform, python, tmp_path, transport):
+    platform(broker="redis", queue_arguments={}, settings={}, redis_transport=transport)
+
+    def dead(*arguments):
+        done = python(tmp_path, "-m", "celery_on_hosts.dead", *arguments, CELERY_BROKER_URL=server.url)
+        return done.returncode, done.stdout + done.stderr
+
+    connection = connect()
+    for id in ("one", "two"):
+        publish(connection, [id], queue="low", headers={"id": id, "task": "t"}, priority=3)
+        get(connection, "low").reject()
+    code, said = dead()
+    assert (code, "2 of 2 parked" in said) == (0, True)
+    assert [line.split()[:5] for line in said.splitlines()[1:3]] == [
+        [id, "t", "low", "rejected", "1"] for id in ("one", "two")
+    ]
+    assert dead("retry", "two")[0] == 0
+    back = get(connect(STOCK if transport == "stock" else ATOMIC), "low")
+    assert (back.payload, back.headers, back.properties["priority"]) == (["two"], {"id": "two", "task": "t"}, 3)
+    assert not back.delivery_info.get("redelivered")
+    code, said = dead("drop", "--all", "--yes")
+    assert (code, redis.llen("celery.dead")) == (0, 0)
+    assert dead("show", "one")[0] == 1
+    server.client.flushall()
+    assert dead("--json") == (0, "0 of 0 parked\n")
