@@ -271,15 +271,16 @@ class _Keeper:
             timeouts = [qos.visibility_timeout for qos in tuple(cls.held)]
             pause.wait(1 if cls.later else max(min([30.0, *timeouts]) / 3, 0.1))
             cls.confirm()
-            for qos in tuple(cls.held):
-                if not qos.channel.closed:
-                    try:
+            try:
+                for qos in tuple(cls.held):
+                    if not qos.channel.closed:
                         qos.release("lost", qos.visibility_timeout)
-                    except ERRORS as error:
-                        logger.debug("redis: cannot look for lost tasks: %s", error)
+            except ERRORS as error:
+                logger.warning("redis: cannot look for lost tasks: %s", error)
 
     @classmethod
     def confirm(cls) -> None:
+        """As far as the server answers; what it was not told is tried again with the next."""
         try:
             for _ in range(len(cls.later)):
                 qos, why, *tags = late = cls.later.popleft()
