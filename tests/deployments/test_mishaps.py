@@ -21,7 +21,7 @@ from tests.hosts.support import ROOT, Site
 FRESH = (
     "platform : Install the packages",
     "rabbitmq : Run RabbitMQ",  # while the releases are unpacked in the background
-    "platform : Wait until the releases are unpacked",
+    "platform : Unpack the releases",  # which the one before may still be at
     "celery : Run the release's own commands",
     "celery : Run the programs",
 )
