@@ -283,6 +283,14 @@ def _check_settings(app: Celery, platform: Platform, report: Report) -> None:
         report.warnings.append(
             "broker_transport_options turns confirm_publish off: a task can be lost between delay() and the broker."
         )
+    if platform.broker == "redis" and platform.redis_transport == "atomic":
+        ours = (platform.settings.get("broker_transport_options") or {}).get("visibility_timeout")
+        visible = options.get("visibility_timeout")
+        if ours and visible and visible > ours:
+            report.warnings.append(
+                f"broker_transport_options sets visibility_timeout to {visible} s: what a killed worker had in hand "
+                f"comes back only then, not after {ours} s. Remove it, a task may take longer than that by now."
+            )
     if platform.broker == "redis" and platform.redis_transport == "stock" and platform.max_time_limit_s:
         visible = options.get("visibility_timeout", 3600)
         if visible <= platform.max_time_limit_s:

@@ -89,6 +89,20 @@ def test_no_platform(check, platform, app_dir, python):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("app.conf.broker_transport_options = {'visibility_timeout': 43200}", "visibility_timeout to 43200 s"),
+        ("app.conf.broker_transport_options = {'visibility_timeout': 30}", ""),
+    ],
+)
+def test_what_weakens_the_promise_on_redis_is_a_warning(check, text, words):
+    settings = {"broker_transport_options": {"visibility_timeout": 60}, "task_time_limit": 300}
+    code, _, stderr = check(PLAIN + text + "\n", broker="redis", queue_arguments={}, settings=settings)
+    assert code == 0
+    assert words in stderr if words else stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
         ("app.conf.task_acks_late = False", "task_acks_late is False"),
         ("app.conf.accept_content = ['json', 'pickle']", "accept_content has pickle"),
         ("app.conf.broker_transport_options = {'confirm_publish': False}", "confirm_publish off"),
