@@ -38,6 +38,7 @@ class Platform:
 
     Times are in seconds. ``max_time_limit_s`` is what a task may take at most before a stop of its worker kills it;
     None when the deployment gives no such limit. ``lone_worker``: the platform has one worker in all.
+    A task that ran ``crash_limit`` times when its worker died is parked.
     ``redis_transport`` is who takes messages from Redis, our transport (``atomic``) or kombu's (``stock``).
     """
 
@@ -52,6 +53,7 @@ class Platform:
     queue_depth_warning: int = 1000
     parking_queues: tuple[str, ...] = ("celery.dead", "celery.unroutable")
     lone_worker: bool = False
+    crash_limit: int = 5
     redis_transport: Literal["atomic", "stock"] = "atomic"
 
     @property
@@ -109,6 +111,7 @@ class Platform:
             queue_depth_warning=int(data.get("queue_depth_warning", cls.queue_depth_warning)),
             parking_queues=tuple(data.get("parking_queues", cls.parking_queues)),
             lone_worker=bool(data.get("lone_worker", cls.lone_worker)),
+            crash_limit=int(data.get("crash_limit", cls.crash_limit)),
             redis_transport=transport,
         )
 

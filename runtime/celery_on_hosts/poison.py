@@ -1,0 +1,149 @@
+"""A task that kills its worker is parked before its neighbours are.
+
+The broker counts every message that a dead worker had in hand, also those that had only been fetched and never began:
+when a task that kills its worker reaches the delivery limit, so do they. The worker knows better. Each task that runs
+is a file in ``/run/celery/<program>.running/`` while it does, and what is there when a worker starts was running when
+the last one died. That is a strike against it. From the first on, it runs only while no other struck one does, so that
+an innocent task that ran beside it proves itself; with ``crash_limit`` strikes it is rejected, which parks it on either
+broker.
+
+Celery's own extension point for what becomes of a message is ``Task.Strategy``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from celery import Celery, Task, bootsteps, signals
+from celery.utils.log import get_logger
+from celery.worker import state, strategy
+
+from .liveness import run_dir
+
+KEPT_SECONDS = 86_400.0
+PAUSE = 0.5  # seconds until a struck task asks again whether it may run
+
+logger = get_logger(__name__)
+
+
+class Strikes:
+    """How often each task was running when this program's worker died.
+
+    Args:
+        program: supervisor's name of the worker.
+        limit: so many are too many.
+    """
+
+    def __init__(self, program: str, limit: int) -> None:
+        self.running = run_dir() / f"{program}.running"
+        self.path = run_dir() / f"{program}.strikes.json"
+        self.limit = limit
+        self.counts: dict[str, tuple[int, float]] = {}
+
+    def read(self) -> None:
+        """Find out what was running when the last worker died, and begin anew. Nothing is left of one that stopped."""
+        now = time.time()
+        with contextlib.suppress(OSError, ValueError):
+            known = json.loads(self.path.read_text(encoding="utf-8"))
+            self.counts = {name: (n, when) for name, (n, when) in known.items() if when > now - KEPT_SECONDS}
+        self.running.mkdir(exist_ok=True)
+        for file in sorted(self.running.iterdir()):
+            self.counts[file.name] = (self.of(file.name) + 1, now)
+            logger.warning("task %s ran when this worker died: %d of %d", file.name, self.of(file.name), self.limit)
+            file.unlink(missing_ok=True)
+        self.write()
+
+    def write(self) -> None:
+        """Keep them for the next worker."""
+        scratch = self.path.with_suffix(".new")
+        scratch.write_text(json.dumps(self.counts), encoding="utf-8")
+        scratch.replace(self.path)
+
+    def forget(self, name: str) -> None:
+        """Begin anew with a task that was put back by hand."""
+        del self.counts[name]
+        with contextlib.suppress(OSError):
+            self.write()
+
+    def of(self, name: str) -> int:
+        """The strikes against a task, by its file's name."""
+        return self.counts.get(name, (0, 0.0))[0]
+
+    def begins(self, task_id: str = "", **_: Any) -> None:
+        """Mark a task as running."""
+        with contextlib.suppress(OSError):
+            os.close(os.open(self.running / name_of(task_id), os.O_CREAT | os.O_WRONLY, 0o600))
+
+    def ends(self, task_id: str = "", **_: Any) -> None:
+        """Take the mark away."""
+        with contextlib.suppress(OSError):
+            (self.running / name_of(task_id)).unlink()
+
+    def stopped(self, **_: Any) -> None:
+        """Nothing runs any more: what is still marked was ended otherwise, by its time limit for one."""
+        for file in self.running.iterdir():
+            file.unlink(missing_ok=True)
+
+
+def name_of(task_id: str) -> str:
+    """The name of a task's file: an id may hold any characters."""
+    return quote(task_id, safe="")[:200]
+
+
+class Guard(bootsteps.StartStopStep):
+    """The worker's step that reads the strikes before the first task is received."""
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self.enabled = False  # there is nothing to start or stop
+        program = os.environ.get("CELERY_PROGRAM")
+        if not program:
+            return  # started by hand
+        strikes = Strikes(program, worker.app.loader.platform.crash_limit)
+        try:
+            strikes.read()
+        except OSError as error:
+            logger.warning("a task that kills this worker will not be told from its neighbours: %s", error)
+            return
+        worker.app.strikes = strikes
+        # Before the pool makes its children, which run the tasks.
+        signals.task_prerun.connect(strikes.begins, weak=False)
+        signals.task_postrun.connect(strikes.ends, weak=False)
+        signals.worker_shutdown.connect(strikes.stopped, weak=False)
+        if strikes.counts:
+            Task.Strategy = f"{__name__}:receive"  # of all tasks that have none of their own
+
+
+def receive(task: Any, app: Celery, consumer: Any, **kwargs: Any) -> Callable[..., Any]:
+    """Celery's strategy, after a look at the strikes.
+
+    Args:
+        task: that messages are received for.
+        app: whose it is.
+        consumer: the worker's.
+        kwargs: for Celery's strategy.
+    """
+    handle = strategy.default(task, app, consumer, **kwargs)
+    strikes: Strikes = app.strikes
+
+    def handle_struck(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
+        name = name_of(str((message.headers or {}).get("id") or ""))
+        count = strikes.of(name)
+        if count and not message.delivery_info.get("redelivered"):
+            strikes.forget(name)
+            count = 0
+        if count >= strikes.limit:
+            logger.error("task %s killed its worker %d times and is parked in celery.dead", name, count)
+            return reject(logger, consumer.connection_errors, requeue=False)
+        others = {name_of(request.id) for request in state.reserved_requests} - {name}
+        if count and any(strikes.of(other) for other in others):
+            return consumer.timer.call_after(PAUSE, handle_struck, (message, body, ack, reject, callbacks))
+        return handle(message, body, ack, reject, callbacks)
+
+    return handle_struck

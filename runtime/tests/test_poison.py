@@ -1,0 +1,131 @@
+"""A task that kills its worker is told from its neighbours."""
+
+from __future__ import annotations
+
+import json
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.worker import state
+
+from celery_on_hosts import poison
+from celery_on_hosts.poison import Strikes, name_of
+
+
+@pytest.fixture
+def strikes(tmp_path, monkeypatch) -> Strikes:
+    monkeypatch.setenv("CELERY_RUN_DIR", str(tmp_path))
+    strikes = Strikes("celery", 3)
+    strikes.read()
+    return strikes
+
+
+def died_again(strikes: Strikes) -> Strikes:
+    """What the next worker knows."""
+    after = Strikes("celery", strikes.limit)
+    after.read()
+    return after
+
+
+def test_what_ran_when_the_worker_died_is_counted(strikes):
+    strikes.begins(task_id="done")
+    strikes.ends(task_id="done")
+    strikes.begins(task_id="a/../b")
+    after = died_again(strikes)
+    assert after.counts.keys() == {name_of("a/../b")}
+    assert after.of(name_of("a/../b")) == 1
+    after.begins(task_id="a/../b")
+    assert died_again(after).of(name_of("a/../b")) == 2
+    assert died_again(after).of(name_of("a/../b")) == 2, "it did not run when this one died"
+
+
+def test_a_worker_that_stops_leaves_nothing(strikes):
+    strikes.begins(task_id="killed by its time limit")
+    strikes.stopped()
+    assert not died_again(strikes).counts
+
+
+def test_strikes_are_forgotten_after_a_day(strikes):
+    strikes.begins(task_id="old")
+    after = died_again(strikes)
+    after.counts["old"] = (1, after.counts["old"][1] - poison.KEPT_SECONDS - 1)
+    after.write()
+    assert not died_again(after).counts
+
+
+class Request:
+    """Celery keeps weak references to these."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+
+
+class Worker:
+    """Receives messages by the strategy; what Celery's own would do with them is written down."""
+
+    def __init__(self, strikes: Strikes, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.requests: list[Request] = []
+        self.handled: list[str] = []
+        self.rejected: list[str] = []
+        self.waiting: list[Any] = []
+        monkeypatch.setattr(poison.strategy, "default", lambda *_, **__: lambda message, *_: self.handle(message))
+        app = Celery(set_as_current=False)
+        app.strikes = strikes
+        timer = SimpleNamespace(call_after=lambda _, again, arguments: self.waiting.append((again, arguments)))
+        self.receive = poison.receive(None, app, SimpleNamespace(timer=timer, connection_errors=()))
+
+    def handle(self, message: Any) -> None:
+        self.handled.append(message.headers["id"])
+        request = Request(message.headers["id"])
+        self.requests.append(request)
+        state.reserved_requests.add(request)
+
+    def deliver(self, name: str, redelivered: bool = True) -> None:
+        message = SimpleNamespace(headers={"id": name}, delivery_info={"redelivered": redelivered})
+
+        def reject(logger: logging.Logger, errors: Any, requeue: bool) -> None:
+            assert not requeue
+            self.rejected.append(name)
+
+        self.receive(message, None, None, reject, None)
+
+    def half_a_second_later(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for again, arguments in waiting:
+            again(*arguments)
+
+
+@pytest.fixture
+def worker(strikes, monkeypatch):
+    worker = Worker(strikes, monkeypatch)
+    yield worker
+    state.reserved_requests.clear()
+
+
+def test_with_so_many_strikes_it_is_parked_and_the_others_run(strikes, worker):
+    strikes.counts = {"poison": (3, 0.0)}
+    for name in ("poison", "innocent"):
+        worker.deliver(name)
+    assert (worker.handled, worker.rejected) == (["innocent"], ["poison"])
+
+
+def test_of_those_that_were_struck_one_runs_at_a_time(strikes, worker):
+    strikes.counts = {"beside": (1, 0.0), "poison": (1, 0.0)}
+    for name in ("beside", "poison", "innocent"):
+        worker.deliver(name)
+    assert worker.handled == ["beside", "innocent"]
+    worker.half_a_second_later()
+    assert worker.handled == ["beside", "innocent"]
+    state.reserved_requests.clear()  # they end
+    worker.half_a_second_later()
+    assert worker.handled == ["beside", "innocent", "poison"]
+
+
+def test_what_was_put_back_by_hand_begins_anew(strikes, worker):
+    strikes.counts = {"poison": (3, 0.0)}
+    worker.deliver("poison", redelivered=False)
+    assert worker.handled == ["poison"]
+    assert json.loads(strikes.path.read_text()) == {}
