@@ -33,14 +33,14 @@ class Fault:
         title: what happens.
         twice: the promise's word: no; once (for each thing that was cut off or killed); in hand; bounded.
         cause: does it.
-        sample: whether it belongs to the short run in the Molecule scenarios.
+        sample: the brokers with which it belongs to the short run in the Molecule scenarios.
     """
 
     id: str
     title: str
     twice: str
     cause: Callable[[Trial], None]
-    sample: bool = False
+    sample: tuple[str, ...] = ()
 
 
 class Trial:
@@ -160,7 +160,7 @@ class Trial:
         """
         limit = int(self.host.platform.variables["celery_delivery_limit"])
         (id,) = self.host.send(f"[{call}]")
-        eventually(lambda: [one["id"] for one in self.host.parked()], lambda ids: id in ids, within=60 + 20 * limit)
+        eventually(lambda: [one["id"] for one in self.host.parked()], lambda ids: id in ids, within=500)
         tries = sum(event.event == "start" and event.id == id for event in self.ledger.read())
         self.bound = tries * (self.host.in_hand + 3)
         self.say(f"it is parked, after {tries} tries; the limit is {limit}")

@@ -240,7 +240,8 @@ class Site:
         options = ["--interactive"] if stdin else []
         command = ["podman", verb, *options, str(self.platform.variables["lab_container"]), *arguments]
         command = command if os.getuid() == 0 else ["sudo", "-n", *command]
-        subprocess.run(command, check=True, capture_output=True, timeout=300, input=stdin, text=True)
+        # conmon leaves a note of a process killed for memory where it was started: not in this clone
+        subprocess.run(command, check=True, capture_output=True, timeout=300, input=stdin, text=True, cwd="/run")
 
     def reboot(self) -> None:
         """Shut the host down properly, start it, and wait until it lets us in."""

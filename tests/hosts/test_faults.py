@@ -20,7 +20,14 @@ def broken(platform: Platform) -> Host:
     return Host(Path(platform.inventory))
 
 
-@pytest.mark.parametrize("fault", [pytest.param(one, id=one.id) for one in FAULTS.values() if one.sample])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(one, id=one.id, marks=() if len(one.sample) > 1 else pytest.mark.needs(*one.sample))
+        for one in FAULTS.values()
+        if one.sample
+    ],
+)
 def test_no_accepted_task_is_lost(broken: Host, fault: Fault) -> None:
     """And none runs more often than is promised, and the host is healthy again by itself."""
     verdict = run(fault, broken, brief=True)
