@@ -313,7 +313,7 @@ class Channel(redis.Channel):
     QoS = QoS
 
     delivery_limit = 20
-    visibility_timeout = 60
+    visibility_timeout = 30
     brpop_timeout = 1
     from_transport_options = (*redis.Channel.from_transport_options, "delivery_limit")
 

@@ -94,7 +94,7 @@ def test_no_platform(check, platform, app_dir, python):
     ],
 )
 def test_what_weakens_the_promise_on_redis_is_a_warning(check, text, words):
-    settings = {"broker_transport_options": {"visibility_timeout": 60}, "task_time_limit": 300}
+    settings = {"broker_transport_options": {"visibility_timeout": 30}, "task_time_limit": 300}
     code, _, stderr = check(PLAIN + text + "\n", broker="redis", queue_arguments={}, settings=settings)
     assert code == 0
     assert words in stderr if words else stderr == ""

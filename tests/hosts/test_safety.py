@@ -74,7 +74,7 @@ def test_workers_run_with_the_safe_settings(site: Site, workers_settings: dict[s
             assert options["confirm_publish"] is True
             assert settings["worker_detect_quorum_queues"] is True
         else:
-            assert options["visibility_timeout"] == 60
+            assert options["visibility_timeout"] == 30
             assert options["delivery_limit"] == site.platform.variables["celery_delivery_limit"]
 
 

@@ -206,7 +206,7 @@ def test_the_settings_keep_accepted_tasks(platform: Platform) -> None:
         assert options["confirm_publish"] is True
         assert safe["worker_detect_quorum_queues"] is True
     else:
-        assert (options["visibility_timeout"], options["delivery_limit"]) == (60, 20)
+        assert (options["visibility_timeout"], options["delivery_limit"]) == (30, 20)
         assert safe["task_retry_on_worker_lost"] is False
         assert safe["worker_prefetch_multiplier"] == 1
 
