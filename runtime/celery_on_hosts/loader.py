@@ -134,9 +134,10 @@ class Loader(AppLoader):
 
     def on_worker_init(self) -> None:
         """A worker waits for its broker and its result store as long as it takes; see SERVER_RETRY."""
-        from . import control, pool  # noqa: F401  (control registers itself)
+        from . import control, pool, results  # noqa: F401  (control registers itself)
 
         pool.install()
+        results.install()
         # Touching the configuration makes sure that it is read, and our defaults with it.
         self.app.conf.finalize()
         self._serve()
