@@ -92,7 +92,7 @@ class Loader(AppLoader):
         app.steps["worker"].add("celery_on_hosts.liveness:WorkerLiveness")
         app.steps["worker"].add("celery_on_hosts.neighbours:LoneWorker")
         app.steps["worker"].add("celery_on_hosts.wakeup:SignalWakeup")
-        app.steps["worker"].add("celery_on_hosts.poison:Guard")
+        app.steps["worker"].add("celery_on_hosts.redelivery:Guard")
         signals.beat_init.connect(self._on_beat_init, weak=False)
 
     @property

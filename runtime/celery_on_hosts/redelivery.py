@@ -1,11 +1,16 @@
-"""A task that kills its worker is parked before its neighbours are.
+"""What becomes of a message that a worker is given again.
 
-The broker counts every message that a dead worker had in hand, also those that had only been fetched and never began:
-when a task that kills its worker reaches the delivery limit, so do they. The worker knows better. Each task that runs
-is a file in ``/run/celery/<program>.running/`` while it does, and what is there when a worker starts was running when
-the last one died. That is a strike against it. From the first on, it runs only while no other struck one does, so that
-an innocent task that ran beside it proves itself; with ``crash_limit`` strikes it is rejected, which parks it on either
-broker.
+A worker that lost its connection cannot acknowledge what it has in hand, so the broker delivers it again, often to
+the same worker. What that has just finished it acknowledges, and what it still runs it waits for: a broker that is
+restarted makes nothing run twice. (Celery's ``worker_deduplicate_successful_tasks`` goes by the result store, where a
+success may stand whose chord was never told; only the process that ran a task knows that all of it was done.)
+
+A task that kills its worker is parked before its neighbours are. The broker counts every message that a dead worker
+had in hand, also those that had only been fetched: when such a task reaches the delivery limit, so do they. Each task
+that runs is a file in ``/run/celery/<program>.running/`` while it does, and what is there when a worker starts was
+running when the last one died. That is a strike against it. From the first on it runs only while no other struck one
+does, so that an innocent task that ran beside it proves itself; with ``crash_limit`` strikes it is rejected, which
+parks it on either broker.
 
 Celery's own extension point for what becomes of a message is ``Task.Strategy``.
 """
@@ -27,7 +32,7 @@ from celery.worker import state, strategy
 from .liveness import run_dir
 
 KEPT_SECONDS = 86_400.0
-PAUSE = 0.5  # seconds until a struck task asks again whether it may run
+PAUSE = 0.5  # seconds until a task that has to wait asks again
 
 logger = get_logger(__name__)
 
@@ -97,7 +102,7 @@ def name_of(task_id: str) -> str:
 
 
 class Guard(bootsteps.StartStopStep):
-    """The worker's step that reads the strikes before the first task is received."""
+    """The worker's step that gets ready before the first message is received."""
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
@@ -116,12 +121,11 @@ class Guard(bootsteps.StartStopStep):
         signals.task_prerun.connect(strikes.begins, weak=False)
         signals.task_postrun.connect(strikes.ends, weak=False)
         signals.worker_shutdown.connect(strikes.stopped, weak=False)
-        if strikes.counts:
-            Task.Strategy = f"{__name__}:receive"  # of all tasks that have none of their own
+        Task.Strategy = f"{__name__}:receive"  # of all tasks that have none of their own
 
 
 def receive(task: Any, app: Celery, consumer: Any, **kwargs: Any) -> Callable[..., Any]:
-    """Celery's strategy, after a look at the strikes.
+    """Celery's strategy, with a look at what was delivered before.
 
     Args:
         task: that messages are received for.
@@ -132,18 +136,31 @@ def receive(task: Any, app: Celery, consumer: Any, **kwargs: Any) -> Callable[..
     handle = strategy.default(task, app, consumer, **kwargs)
     strikes: Strikes = app.strikes
 
-    def handle_struck(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
-        name = name_of(str((message.headers or {}).get("id") or ""))
+    def on_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
+        task_id = str((message.headers or {}).get("id") or "")
+        name = name_of(task_id)
+        if not message.delivery_info.get("redelivered"):
+            if strikes.of(name):
+                strikes.forget(name)
+            return handle(message, body, ack, reject, callbacks)
+        if task_id in state.successful_requests:
+            logger.info("task %s was delivered again after it had succeeded here", task_id)
+            return ack(logger, consumer.connection_errors)
         count = strikes.of(name)
-        if count and not message.delivery_info.get("redelivered"):
-            strikes.forget(name)
-            count = 0
         if count >= strikes.limit:
-            logger.error("task %s killed its worker %d times and is parked in celery.dead", name, count)
+            logger.error("task %s killed its worker %d times and is parked in celery.dead", task_id, count)
             return reject(logger, consumer.connection_errors, requeue=False)
-        others = {name_of(request.id) for request in state.reserved_requests} - {name}
-        if count and any(strikes.of(other) for other in others):
-            return consumer.timer.call_after(PAUSE, handle_struck, (message, body, ack, reject, callbacks))
+        running = in_progress(consumer.pool)
+        if task_id in running or (count and any(strikes.of(name_of(other)) for other in running)):
+            return consumer.timer.call_after(PAUSE, on_message, (message, body, ack, reject, callbacks))
         return handle(message, body, ack, reject, callbacks)
 
-    return handle_struck
+    return on_message
+
+
+def in_progress(pool: Any) -> set[str]:
+    """The ids of the tasks that this worker runs or has handed to a child of its pool."""
+    handed = getattr(getattr(pool, "_pool", None), "_cache", {})
+    return {request.id for request in state.active_requests} | {
+        getattr(job, "correlation_id", "") for job in tuple(handed.values())
+    }

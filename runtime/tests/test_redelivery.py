@@ -1,4 +1,4 @@
-"""A task that kills its worker is told from its neighbours."""
+"""What is delivered again does not run twice here, and a task that kills its worker is told from its neighbours."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from celery import Celery
 from celery.worker import state
 
-from celery_on_hosts import poison
-from celery_on_hosts.poison import Strikes, name_of
+from celery_on_hosts import redelivery
+from celery_on_hosts.redelivery import Strikes, name_of
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_worker_that_stops_leaves_nothing(strikes):
 def test_strikes_are_forgotten_after_a_day(strikes):
     strikes.begins(task_id="old")
     after = died_again(strikes)
-    after.counts["old"] = (1, after.counts["old"][1] - poison.KEPT_SECONDS - 1)
+    after.counts["old"] = (1, after.counts["old"][1] - redelivery.KEPT_SECONDS - 1)
     after.write()
     assert not died_again(after).counts
 
@@ -70,18 +70,19 @@ class Worker:
         self.requests: list[Request] = []
         self.handled: list[str] = []
         self.rejected: list[str] = []
+        self.acknowledged: list[str] = []
         self.waiting: list[Any] = []
-        monkeypatch.setattr(poison.strategy, "default", lambda *_, **__: lambda message, *_: self.handle(message))
+        monkeypatch.setattr(redelivery.strategy, "default", lambda *_, **__: lambda message, *_: self.handle(message))
         app = Celery(set_as_current=False)
         app.strikes = strikes
         timer = SimpleNamespace(call_after=lambda _, again, arguments: self.waiting.append((again, arguments)))
-        self.receive = poison.receive(None, app, SimpleNamespace(timer=timer, connection_errors=()))
+        self.receive = redelivery.receive(None, app, SimpleNamespace(timer=timer, connection_errors=(), pool=self))
 
     def handle(self, message: Any) -> None:
         self.handled.append(message.headers["id"])
         request = Request(message.headers["id"])
         self.requests.append(request)
-        state.reserved_requests.add(request)
+        state.active_requests.add(request)
 
     def deliver(self, name: str, redelivered: bool = True) -> None:
         message = SimpleNamespace(headers={"id": name}, delivery_info={"redelivered": redelivered})
@@ -90,7 +91,7 @@ class Worker:
             assert not requeue
             self.rejected.append(name)
 
-        self.receive(message, None, None, reject, None)
+        self.receive(message, None, lambda *_: self.acknowledged.append(name), reject, None)
 
     def half_a_second_later(self) -> None:
         waiting, self.waiting = self.waiting, []
@@ -102,7 +103,8 @@ class Worker:
 def worker(strikes, monkeypatch):
     worker = Worker(strikes, monkeypatch)
     yield worker
-    state.reserved_requests.clear()
+    state.active_requests.clear()
+    state.successful_requests.clear()
 
 
 def test_with_so_many_strikes_it_is_parked_and_the_others_run(strikes, worker):
@@ -119,7 +121,7 @@ def test_of_those_that_were_struck_one_runs_at_a_time(strikes, worker):
     assert worker.handled == ["beside", "innocent"]
     worker.half_a_second_later()
     assert worker.handled == ["beside", "innocent"]
-    state.reserved_requests.clear()  # they end
+    state.active_requests.clear()  # they end
     worker.half_a_second_later()
     assert worker.handled == ["beside", "innocent", "poison"]
 
@@ -129,3 +131,29 @@ def test_what_was_put_back_by_hand_begins_anew(strikes, worker):
     worker.deliver("poison", redelivered=False)
     assert worker.handled == ["poison"]
     assert json.loads(strikes.path.read_text()) == {}
+
+
+def test_what_still_runs_here_is_waited_for_and_not_run_again(worker):
+    worker.deliver("long", redelivered=False)
+    worker.deliver("long")
+    worker.half_a_second_later()
+    assert (worker.handled, worker.acknowledged) == (["long"], [])
+    state.active_requests.clear()
+    state.successful_requests.add("long")
+    worker.half_a_second_later()
+    assert (worker.handled, worker.acknowledged) == (["long"], ["long"])
+
+
+def test_what_was_handed_to_a_child_counts_as_running(worker):
+    worker._pool = SimpleNamespace(_cache={1: SimpleNamespace(correlation_id="handed")})
+    worker.deliver("handed")
+    assert worker.handled == []
+    worker._pool._cache.clear()
+    worker.half_a_second_later()
+    assert worker.handled == ["handed"], "its child died"
+
+
+def test_what_is_sent_again_with_the_same_id_runs_again(worker):
+    state.successful_requests.add("daily")
+    worker.deliver("daily", redelivered=False)
+    assert worker.handled == ["daily"]
