@@ -109,13 +109,13 @@ class Verdict:
         broker: rabbitmq or redis.
         topology: how many hosts.
         accepted: tasks whose publishing call returned without an error.
-        finished: those of them that reached a final state.
-        lost: those that did not.
+        finished: those of them that did what they were to.
+        lost: those that did not: no final state, or a failure that is not their own.
         twice: starts beyond a task's first that none of its retries explains.
         twice_allowed: how many of those the promise allows, after what was done.
         twice_word: the promise's word for it.
         refused: calls that raised an error, or answers other than 2xx: the producer knows, nothing was promised.
-        failed: finished tasks whose final state is a failure.
+        failed: the lost ones whose final state is a failure.
         gap_s: the longest time without a success while there was load.
         healthy_s: from the fault's end until celery-health said 0; None when it never did.
         noticed_s: from the beginning of an outage until celery-health said 2; None when there was no long outage.
@@ -164,7 +164,9 @@ class Verdict:
     def judge(self) -> None:
         """Say what is not as promised."""
         if self.lost:
-            self.problems.append(f"{self.lost} of {self.accepted} accepted tasks never reached a final state")
+            self.problems.append(
+                f"{self.lost} of {self.accepted} accepted tasks were lost, {self.failed} of them by a failure"
+            )
         if self.twice > self.twice_allowed:
             self.problems.append(f"{self.twice} extra runs; allowed: {self.twice_word}, {self.twice_allowed} here")
         if self.healthy_s is None:

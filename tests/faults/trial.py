@@ -309,6 +309,9 @@ def _verdict(
         noticed = asked.bad_since(trial.outage[0])
         if noticed is None or noticed > NOTICED:
             trial.problems.append(f"health turned bad {noticed} s after service went out; promised within {NOTICED:g}")
+    # None of the load's tasks fails by itself: one that did was interrupted, and did not do what it was accepted for.
+    failed = {event.id for event in events if event.event == "failure"} & ids
+    lost = missing | failed
     allowed = {"no": 0, "once": trial.blows, "in hand": trial.blows * (host.in_hand + 3), "bounded": trial.bound}
     successes = [event.t for event in events if event.event == "success" and event.id in ids]
     seconds = Counter(int(t - load.begun) for t in successes)
@@ -317,13 +320,13 @@ def _verdict(
         title=fault.title,
         broker=host.platform.broker,
         accepted=len(ids),
-        finished=len(ids) - len(missing),
-        lost=len(missing),
+        finished=len(ids) - len(lost),
+        lost=len(lost),
         twice=sum(extra_runs(events, ids).values()),
         twice_allowed=allowed[fault.twice],
         twice_word=fault.twice,
         refused=sum(load.refused.values()),
-        failed=len({event.id for event in events if event.event == "failure"} & ids),
+        failed=len(failed),
         gap_s=round(longest_gap(events, ids, load.begun, stopped), 1),
         healthy_s=None if healthy is None else round(healthy, 1),
         noticed_s=None if noticed is None else round(noticed, 1),
@@ -335,9 +338,9 @@ def _verdict(
         series=[seconds[second] for second in range(max(seconds, default=0) + 1)],
         fault_s=(round(begin - load.begun, 1), round(end - load.begun, 1)),
     )
-    kinds = Counter(load.accepted[id] for id in missing)
-    if missing:
-        trial.say(f"missing, by kind: {dict(kinds)}; for instance {sorted(missing)[:3]}")
+    kinds = Counter(load.accepted[id] for id in lost)
+    if lost:
+        trial.say(f"lost, by kind: {dict(kinds)}, {len(failed)} of them failed; for instance {sorted(lost)[:3]}")
     if load.refused:
         trial.say(f"refused, by error: {dict(load.refused.most_common(5))}")
     verdict.judge()

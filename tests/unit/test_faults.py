@@ -107,7 +107,7 @@ def test_a_gap_reaches_from_the_beginning_to_the_end() -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"lost": 2, "finished": 98}, "2 of 100 accepted tasks never reached a final state"),
+        ({"lost": 2, "finished": 98}, "2 of 100 accepted tasks were lost"),
         ({"twice": 9}, "9 extra runs; allowed: in hand, 8 here"),
         ({"healthy_s": None}, "it did not become healthy by itself"),
         ({"accepted": 0, "finished": 0}, "nothing was tested"),
