@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.deployments.support import Deployments, Run, Watch
-from tests.hosts.support import ROOT, Site
+from tests.hosts.support import ROOT, Site, eventually
 
 # Where a first deployment is cut off, one after the other: before, in and after what is easily left half done.
 FRESH = (
@@ -143,3 +143,14 @@ def test_the_good_one_deploys_as_before(deployments: Deployments) -> None:
     """Nothing of the others is in its way."""
     run = deployments.run(celery_prefetch_multiplier=3)
     assert (run.status, run.changed) == (0, 0), run.said
+
+
+def test_a_parked_message_is_said_and_stops_no_deployment(site: Site, deployments: Deployments) -> None:
+    """Somebody should look at it; the platform works."""
+    site.run("celery -A tasks call nobody.knows.this")
+    eventually(lambda: site.health()[0], lambda code: code == 1)
+    run = deployments.run(celery_prefetch_multiplier=3)
+    assert (run.status, run.changed) == (0, 0), run.said
+    assert "1 parked" in run.said, run.said
+    site.run("celery-dead drop --all --yes")
+    eventually(lambda: site.health()[0], lambda code: code == 0)
