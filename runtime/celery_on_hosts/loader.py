@@ -143,17 +143,27 @@ class Loader(AppLoader):
         self._serve()
         self._default("result_backend_always_retry", True)
 
-    on_worker_process_init = on_worker_init
+    def on_worker_process_init(self) -> None:
+        """A child of the pool, which runs tasks, can wait for the broker as nobody else can: it is their only job."""
+        self.on_worker_init()
+        self._wait_while_blocked()
 
     def _on_beat_init(self, sender: Any, **_: Any) -> None:
         from . import liveness
 
         if sender.app is self.app:
             self._serve()
+            self._wait_while_blocked()
             liveness.watch_beat(sender)
 
     def _serve(self) -> None:
         self._default("task_publish_retry_policy", SERVER_RETRY)
+
+    def _wait_while_blocked(self) -> None:
+        if self.platform.broker == "rabbitmq":
+            from . import transport
+
+            transport.patient = True
 
     def _default(self, name: str, value: Any) -> None:
         """Set a default of ours later on, unless the deployment decided it."""

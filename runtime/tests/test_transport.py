@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from amqp.exceptions import RecoverableConnectionError
 from celery import Celery
+from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
 from celery_on_hosts import transport
@@ -13,9 +14,14 @@ from celery_on_hosts import transport
 class Connection:
     confirm_timeout = 7.0
     collected = False
+    blocked = False
 
     def collect(self):
         self.collected = True
+
+
+def late(self, *args, **kwargs):
+    raise TimeoutError
 
 
 @pytest.fixture
@@ -34,13 +40,43 @@ def test_confirms_have_a_timeout(channel, monkeypatch):
 
 
 def test_a_late_confirm_costs_the_connection(channel, monkeypatch):
-    def late(self, *args, **kwargs):
-        raise TimeoutError
-
     monkeypatch.setattr(pyamqp.Channel, "basic_publish_confirm", late)
     with pytest.raises(RecoverableConnectionError, match="did not confirm"):
         channel.basic_publish_confirm("message")
     assert channel.connection.collected
+
+
+def test_a_blocked_producer_hears_of_it_and_sends_no_copy(channel, monkeypatch):
+    monkeypatch.setattr(pyamqp.Channel, "basic_publish_confirm", late)
+    channel.connection.blocked = True
+    with pytest.raises(OperationalError, match="short of memory or disk") as caught:
+        channel.basic_publish_confirm("message")
+    assert not isinstance(caught.value, pyamqp.Transport.recoverable_connection_errors), "it would be tried again"
+    assert channel.connection.collected
+
+
+def test_a_task_waits_until_the_broker_takes_its_message(channel, monkeypatch):
+    answers = [TimeoutError(), TimeoutError(), None]
+
+    def wait(methods, callback, timeout):
+        if answer := answers.pop(0):
+            raise answer
+        return "confirmed"
+
+    monkeypatch.setattr(transport, "patient", True)
+    monkeypatch.setattr(pyamqp.Channel, "basic_publish_confirm", late)
+    monkeypatch.setattr(channel, "wait", wait, raising=False)
+    channel.connection.blocked = True
+    assert channel.basic_publish_confirm("message") == "confirmed"
+    assert (answers, channel.connection.collected) == ([], False)
+
+
+def test_a_connection_knows_that_it_is_blocked():
+    connection = transport.Connection()
+    connection._on_blocked()
+    assert connection.blocked
+    connection._on_unblocked()
+    assert not connection.blocked
 
 
 @pytest.mark.parametrize(("options", "confirms"), [({"a": 1}, True), ({"confirm_publish": False}, False)])
