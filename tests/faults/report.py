@@ -12,6 +12,7 @@ import jinja2
 import pygal
 from pygal.style import Style
 
+from tests.faults.faults import BOTH, FAULTS
 from tests.faults.ledger import Verdict, verdict_of
 
 TEMPLATE = Path(__file__).with_name("guarantees.md.j2")
@@ -99,7 +100,9 @@ def page(verdicts: list[Verdict]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template(TEMPLATE.name).render(verdicts=verdicts)
+    measured = {(verdict.fault, verdict.broker) for verdict in verdicts}
+    unmeasured = [f"{id} {broker}" for id in FAULTS for broker in BOTH if (id, broker) not in measured]
+    return environment.get_template(TEMPLATE.name).render(verdicts=verdicts, unmeasured=unmeasured)
 
 
 def write(verdicts: list[Verdict], folder: Path) -> None:

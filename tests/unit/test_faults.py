@@ -44,7 +44,7 @@ def verdict(**changed: Any) -> Verdict:
         "series": [1, 5, 0, 7],
         "fault_s": (1.0, 2.5),
         "log": [(1.0, "power off")],
-        "versions": {"celery": "5.7.0"},
+        "versions": {"celery": "5.7.0", "this": "abc123"},
         "date": "2026-11-21",
     }
     return Verdict(**(facts | changed))
@@ -149,7 +149,7 @@ def test_the_report_says_it_in_three_ways(tmp_path: Path) -> None:
     assert row.items() >= {"fault": "F9", "broker": "redis", "topology": "single", "lost": 0, "healthy_s": 6.0}.items()
     assert (proof["lost"], proof["proof"]) == (5, True)
     page = (tmp_path / "guarantees.md").read_text()
-    for words in ("F9", "without appendfsync always", "celery 5.7.0", "2026-11-21"):
+    for words in ("F9", "without appendfsync always", "celery 5.7.0", "2026-11-21", "abc123", "F13 rabbitmq"):
         assert words in page
     for one in shown:
         assert f"guarantees/{one.name}.svg" in page
