@@ -32,18 +32,19 @@ class Channel(pyamqp.Channel):
             OperationalError: no confirm in time, for the broker has blocked its producers. This is not tried again: a
                 broker reads all copies of a message when its alarm is over.
         """
-        timeout = kwargs.pop("confirm_timeout", None) or self.connection.confirm_timeout
+        connection = self.connection  # None once it was lost, which the publish itself finds out
+        timeout = kwargs.pop("confirm_timeout", None) or getattr(connection, "confirm_timeout", CONFIRM_TIMEOUT)
         try:
             return super().basic_publish_confirm(*args, confirm_timeout=timeout, **kwargs)
         except TimeoutError as error:
             late = error
-        blocked = self.connection.blocked
-        while patient and self.connection.blocked:
+        blocked = connection.blocked
+        while patient and connection.blocked:
             try:
                 return self.wait([spec.Basic.Ack, spec.Basic.Nack], callback=_confirmed, timeout=timeout)
             except TimeoutError as error:
                 late = error
-        self.connection.collect()
+        connection.collect()
         if blocked:
             raise OperationalError("the broker takes no messages: it is short of memory or disk") from late
         raise RecoverableConnectionError(f"the broker did not confirm the message in {timeout:g} s") from late

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import amqp
 import pytest
 from amqp.exceptions import RecoverableConnectionError
 from celery import Celery
@@ -44,6 +45,13 @@ def test_a_late_confirm_costs_the_connection(channel, monkeypatch):
     with pytest.raises(RecoverableConnectionError, match="did not confirm"):
         channel.basic_publish_confirm("message")
     assert channel.connection.collected
+
+
+def test_a_lost_connection_is_one_that_can_be_made_again(channel):
+    """Where the loss was noticed between two messages; a retry that failed otherwise would be rejected."""
+    channel.connection, channel._confirm_selected, channel.channel_id = None, True, 1
+    with pytest.raises(RecoverableConnectionError, match="connection closed"):
+        channel.basic_publish_confirm(amqp.Message("x"), exchange="e", routing_key="k")
 
 
 def test_a_blocked_producer_hears_of_it_and_sends_no_copy(channel, monkeypatch):

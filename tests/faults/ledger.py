@@ -117,7 +117,7 @@ class Verdict:
         refused: calls that raised an error, or answers other than 2xx: the producer knows, nothing was promised.
         failed: the lost ones whose final state is a failure.
         gap_s: the longest time without a success while there was load.
-        healthy_s: from the fault's end until celery-health said 0; None when it never did.
+        healthy_s: from the fault's end until celery-health said 0 or 1; None when it never did.
         noticed_s: from the beginning of an outage until celery-health said 2; None when there was no long outage.
         proof: whether a protection was taken away, so that there has to be a loss.
         date: when it ran.
