@@ -27,17 +27,16 @@ def test_a_prefork_worker_keeps_the_ledger_until_it_is_killed(prefork: Any, tmp_
     seen: dict[tuple[str, str], Any] = {}
     for entry in entries:
         seen.setdefault((entry["task"].removeprefix("tasks."), entry["event"]), entry)
-    assert list(seen) == [
-        *(("add", "start"), ("add", "success")),
-        *(("fail", "start"), ("fail", "failure")),
-        *(("flaky", "start"), ("flaky", "retry")),
-        *(("count", "start"), ("count", "failure")),
-        *(("mul", "start"), ("mul", "success")),
-        ("crash", "start"),
-        *(("xsum", "start"), ("xsum", "success")),
-    ]
+    begun = [name for name, event in seen if event == "start"]
+    assert begun == ["add", "fail", "flaky", "count", "mul", "crash", "xsum"]
+    assert {name: event for name, event in seen if event != "start"} == {
+        **dict.fromkeys(["add", "mul", "xsum"], "success"),
+        **dict.fromkeys(["fail", "count"], "failure"),
+        "flaky": "retry",
+    }
     assert [entry["task"] for entry in entries].count("tasks.crash") == 2, "started twice, and never done"
-    assert [entry["t"] for entry in entries] == sorted(entry["t"] for entry in entries)
+    for (name, event), entry in seen.items():
+        assert entry["t"] >= seen[name, "start"]["t"], (name, event)
     assert {entry["node"] for entry in entries} == {"unit@here"}
     assert seen["add", "start"]["id"] == seen["add", "success"]["id"] != seen["mul", "start"]["id"]
     ran = [seen[name, "start"]["pid"] for name in ("add", "flaky", "count", "mul", "crash", "xsum")]
