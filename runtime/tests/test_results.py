@@ -26,3 +26,26 @@ def test_a_full_store_is_waited_for(error: Exception, again: bool):
     results.install()
     backend = SimpleNamespace(connection_errors=(exceptions.ConnectionError,))
     assert RedisBackend.exception_safe_to_retry(backend, error) is again
+
+
+@pytest.mark.parametrize(("error", "tries"), [(exceptions.ConnectionError("away"), 3), (ValueError("no"), 1)])
+def test_a_chord_waits_for_the_store(monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int):
+    counted = []
+
+    def count(self, request, *rest):
+        counted.append(request.id)
+        if len(counted) < 3:
+            raise error
+
+    monkeypatch.setattr(RedisBackend, "on_chord_part_return", count)
+    monkeypatch.setattr(
+        RedisBackend, "exception_safe_to_retry", lambda self, error: isinstance(error, exceptions.ConnectionError)
+    )
+    monkeypatch.setattr(results, "PAUSE", 0.01)
+    results.install()
+    backend = RedisBackend.__new__(RedisBackend)
+    try:
+        backend.on_chord_part_return(SimpleNamespace(id="part"), "SUCCESS", 1)
+    except ValueError:
+        assert tries == 1
+    assert counted == ["part"] * tries
