@@ -69,7 +69,7 @@ lint: setup  ## Read everything: Ansible, YAML, Python, shell
 unit: setup  ## Run the tests that need no host
 	@pytest tests/unit $(ARGS)
 
-molecule: setup-lab  ## Prove the platform on hosts of its own: [SCENARIO=default|debian12|redis|plain|plain-redis]
+molecule: setup-lab  ## Prove the platform on hosts of its own: [SCENARIO=default|debian12|redis|plain|plain-redis|mishaps]
 	@MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/molecule/$(or $(SCENARIO),default) \
 	  molecule test --no-command-borders --scenario-name $(or $(SCENARIO),default) $(ARGS)
 

@@ -120,6 +120,7 @@ class Verdict:
         healthy_s: from the fault's end until celery-health said 0 or 1; None when it never did.
         noticed_s: from the beginning of an outage until celery-health said 2; None when there was no long outage.
         proof: whether a protection was taken away, so that there has to be a loss.
+        brief: whether it was the short run of the Molecule scenarios.
         date: when it ran.
         versions: of all parts.
         problems: what is not as promised, in words.
@@ -144,6 +145,7 @@ class Verdict:
     noticed_s: float | None
     topology: str = "single"
     proof: bool = False
+    brief: bool = False
     date: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)

@@ -17,7 +17,7 @@ from tests.faults.ledger import Verdict, verdict_of
 
 TEMPLATE = Path(__file__).with_name("guarantees.md.j2")
 KEYS = ("fault", "broker", "topology", "accepted", "finished", "lost", "twice", "gap_s", "healthy_s")
-MORE = ("twice_allowed", "refused", "failed", "noticed_s", "proof", "date", "problems")
+MORE = ("twice_allowed", "refused", "failed", "noticed_s", "proof", "brief", "date", "problems")
 
 
 def keep(verdict: Verdict, folder: Path) -> None:

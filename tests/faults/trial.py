@@ -334,6 +334,7 @@ def _verdict(
         healthy_s=None if healthy is None else round(healthy, 1),
         noticed_s=None if noticed is None else round(noticed, 1),
         proof=bool(without),
+        brief=trial.brief,
         date=datetime.now(UTC).date().isoformat(),
         versions=host.versions,
         problems=trial.problems,
