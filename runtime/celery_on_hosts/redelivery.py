@@ -50,6 +50,21 @@ class Strikes:
         self.path = run_dir() / f"{program}.strikes.json"
         self.limit = limit
         self.counts: dict[str, tuple[int, float]] = {}
+        self._ended: dict[str, Any] = {}
+
+    def end(self, task_id: str, message: Any) -> None:
+        """Remember the message of a task that has ended, while it is not acknowledged."""
+        if len(self._ended) > 100:
+            self._ended = {one: kept for one, kept in self._ended.items() if not kept.acknowledged}
+        self._ended[task_id] = message
+
+    def unsettled(self, task_id: str) -> bool:
+        """Whether a task ended here and its message could not be acknowledged.
+
+        One that was acknowledged is another's: an application may send a task again with the same id.
+        """
+        message = self._ended.get(task_id)
+        return message is not None and not message.acknowledged
 
     def read(self) -> None:
         """Find out what was running when the last worker died, and begin anew. Nothing is left of one that stopped."""
@@ -139,12 +154,17 @@ def receive(task: Any, app: Celery, consumer: Any, **kwargs: Any) -> Callable[..
     def on_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
         task_id = str((message.headers or {}).get("id") or "")
         name = name_of(task_id)
+
+        def end(*args: Any) -> Any:
+            strikes.end(task_id, message)
+            return ack(*args)
+
         if not message.delivery_info.get("redelivered"):
             if strikes.of(name):
                 strikes.forget(name)
-            return handle(message, body, ack, reject, callbacks)
-        if task_id in state.successful_requests:
-            logger.info("task %s was delivered again after it had succeeded here", task_id)
+            return handle(message, body, end, reject, callbacks)
+        if strikes.unsettled(task_id):
+            logger.info("task %s was delivered again after it had ended here", task_id)
             return ack(logger, consumer.connection_errors)
         count = strikes.of(name)
         if count >= strikes.limit:
@@ -153,7 +173,7 @@ def receive(task: Any, app: Celery, consumer: Any, **kwargs: Any) -> Callable[..
         running = in_progress(consumer.pool)
         if task_id in running or (count and any(strikes.of(name_of(other)) for other in running)):
             return consumer.timer.call_after(PAUSE, on_message, (message, body, ack, reject, callbacks))
-        return handle(message, body, ack, reject, callbacks)
+        return handle(message, body, end, reject, callbacks)
 
     return on_message
 

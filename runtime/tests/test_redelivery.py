@@ -71,14 +71,16 @@ class Worker:
         self.handled: list[str] = []
         self.rejected: list[str] = []
         self.acknowledged: list[str] = []
+        self.ends: dict[str, Any] = {}
         self.waiting: list[Any] = []
-        monkeypatch.setattr(redelivery.strategy, "default", lambda *_, **__: lambda message, *_: self.handle(message))
+        monkeypatch.setattr(redelivery.strategy, "default", lambda *_, **__: self.handle)
         app = Celery(set_as_current=False)
         app.strikes = strikes
         timer = SimpleNamespace(call_after=lambda _, again, arguments: self.waiting.append((again, arguments)))
         self.receive = redelivery.receive(None, app, SimpleNamespace(timer=timer, connection_errors=(), pool=self))
 
-    def handle(self, message: Any) -> None:
+    def handle(self, message: Any, body: Any, end: Any, *_: Any) -> None:
+        self.ends[message.headers["id"]] = message, end
         self.handled.append(message.headers["id"])
         request = Request(message.headers["id"])
         self.requests.append(request)
@@ -104,7 +106,6 @@ def worker(strikes, monkeypatch):
     worker = Worker(strikes, monkeypatch)
     yield worker
     state.active_requests.clear()
-    state.successful_requests.clear()
 
 
 def test_with_so_many_strikes_it_is_parked_and_the_others_run(strikes, worker):
@@ -133,15 +134,20 @@ def test_what_was_put_back_by_hand_begins_anew(strikes, worker):
     assert json.loads(strikes.path.read_text()) == {}
 
 
-def test_what_still_runs_here_is_waited_for_and_not_run_again(worker):
+@pytest.mark.parametrize(("acknowledged", "runs"), [(False, ["long"]), (True, ["long", "long"])])
+def test_what_ended_here_is_not_run_again_while_its_message_is_not_acknowledged(worker, acknowledged, runs):
+    """Whose message was acknowledged was sent again, with the same id, and another worker died with it."""
     worker.deliver("long", redelivered=False)
     worker.deliver("long")
     worker.half_a_second_later()
-    assert (worker.handled, worker.acknowledged) == (["long"], [])
+    assert (worker.handled, worker.acknowledged) == (["long"], []), "it still runs here"
+    message, end = worker.ends["long"]
+    end()
+    worker.acknowledged.clear()
+    message.acknowledged = acknowledged
     state.active_requests.clear()
-    state.successful_requests.add("long")
     worker.half_a_second_later()
-    assert (worker.handled, worker.acknowledged) == (["long"], ["long"])
+    assert (worker.handled, worker.acknowledged) == (runs, [] if acknowledged else ["long"])
 
 
 def test_what_was_handed_to_a_child_counts_as_running(worker):
@@ -151,9 +157,3 @@ def test_what_was_handed_to_a_child_counts_as_running(worker):
     worker._pool._cache.clear()
     worker.half_a_second_later()
     assert worker.handled == ["handed"], "its child died"
-
-
-def test_what_is_sent_again_with_the_same_id_runs_again(worker):
-    state.successful_requests.add("daily")
-    worker.deliver("daily", redelivered=False)
-    assert worker.handled == ["daily"]
