@@ -126,9 +126,7 @@ def broker_full(trial: Trial) -> None:
     host.redis("config", "set", "maxmemory", before)
 
 
-@fault(
-    "F17", "a task that kills its worker each time", "bounded", sample=("rabbitmq",)
-)  # Redis takes a minute for each try
+@fault("F17", "a task that kills its worker each time", "bounded", sample=BOTH)
 def poison(trial: Trial) -> None:
     trial.say("a task that kills its worker")
     trial.until_parked("crash.delay('worker')")

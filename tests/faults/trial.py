@@ -206,19 +206,15 @@ class Health:
         self._thread.join(60)
 
 
-def patience(host: Host) -> float:
-    """Seconds without any event after which what is missing is lost."""
-    if host.platform.broker == "redis":
-        return 60.0 + 45  # what Redis counts as lost by its worker is given to another after a minute
-    return 45.0
+PATIENCE = 75.0  # seconds without any event after which what is missing is lost: Redis gives it out again after 30
 
 
 def drain(trial: Trial) -> set[str]:
     """Wait until all that was accepted is finished, or nothing happens any more; return what is missing."""
-    begun, quiet = time.time(), patience(trial.host)
+    begun = time.time()
     while missing := trial.load.ids - trial.ledger.finished():
         last = max((event.t for event in trial.ledger.events[-100:] if event.id in trial.load.ids), default=begun)
-        if time.time() - max(last, begun) > quiet or time.time() - begun > 600:
+        if time.time() - max(last, begun) > PATIENCE or time.time() - begun > 600:
             return missing
         time.sleep(0.5)
     return set()
