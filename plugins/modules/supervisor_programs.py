@@ -168,15 +168,17 @@ class Programs:
             for name in changed
             if name in self.files and state[name]["statename"] == "RUNNING"
         }
+        # First those that can be taken back: where that is needed, nothing else was touched.
+        for name, leaving in handed.items():
+            self.handover.rename(name, leaving)
+            self.supervisor.addProcessGroup(name)
+        self._wait_until_ready(handed)
         stopping = [name for name in changed if name not in handed]
         for name in [*stopping, *removed]:
             self.supervisor.stopProcessGroup(name, False)
-        for name, leaving in handed.items():
-            self.handover.rename(name, leaving)
-        for name in [*added, *handed]:
+        for name in added:
             self.supervisor.addProcessGroup(name)
         self._wait_until_stopped(set(stopping) | set(removed), set(stopping))
-        self._wait_until_ready(handed)
         for one in self.supervisor.getAllProcessInfo():  # of a run that was interrupted
             if one["statename"] == "RUNNING" and one["group"].rpartition(LEAVING)[0] in wanted:
                 self._stop(one["group"])
