@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.faults.trial import Fault, Trial
+from tests.hosts.support import ROOT
 
 BOTH = ("rabbitmq", "redis")
 FAULTS: dict[str, Fault] = {}
@@ -103,6 +107,26 @@ def results_away(trial: Trial) -> None:
     trial.pause(2, 4)
     trial.blow("systemctl kill --signal KILL redis-server")
     trial.serving()
+
+
+@fault("F14", "a release in the middle of the load", "no")
+def released(trial: Trial) -> None:
+    host, first = trial.host, trial.host.releases()
+    with tempfile.TemporaryDirectory() as folder:
+        app = shutil.copytree(ROOT / "app", Path(folder) / "app", ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        seen = [first]
+        for number in trial.times(3):
+            with (app / "tasks/__init__.py").open("a") as code:
+                code.write(f"# release {number}\n")
+            host.deploy(celery_app_source=str(app))
+            seen.append(host.releases())
+            assert len(seen[-1]) == 1, f"the workers run several releases: {seen[-1]}"
+            assert seen[-1] != seen[-2], f"the workers run the old release: {seen[-1]}"
+            trial.say(f"every worker runs {', '.join(seen[-1])}")
+            trial.pause(2, 4)
+    host.deploy()
+    assert host.releases() == first, f"not the first release again: {host.releases()}"
+    trial.say("the first release runs again")
 
 
 @fault("F16", "broker out of memory and of disk", "no")
