@@ -187,7 +187,7 @@ class Health:
             asked = time.time()
             code = self.host.host.run("celery-health --json").rc
             self.said.append((asked, time.time(), code))
-            self._end.wait(1)
+            self._end.wait(2)
 
     def good_since(self, moment: float) -> float | None:
         """Seconds from a moment until it was found to work, of what was asked after it.
@@ -207,6 +207,40 @@ class Health:
 
 
 PATIENCE = 75.0  # seconds without any event after which what is missing is lost: Redis gives it out again after 30
+
+
+# What became of the orders for a product: how many there are, how many wait to be confirmed, how often it was sold.
+ORDERS = """
+import json, django
+django.setup()
+from tasks.models import Order, Product
+orders = Order.objects.filter(product=PRODUCT)
+print(json.dumps({
+    "orders": [str(order.pk) for order in orders],
+    "waiting": orders.filter(receipt=None).count(),
+    "sold": sum(Product.objects.filter(name=PRODUCT).values_list("sold", flat=True)),
+}))
+"""
+
+
+def settle_orders(trial: Trial) -> None:
+    """See that each order that was accepted, or is in the database, was confirmed, and had its effect once."""
+    placed = trial.load.orders
+    if not placed:
+        return
+    code = f"PRODUCT = {trial.load.product!r}\n{ORDERS}"
+    try:
+        seen = eventually(lambda: trial.host.python(code), lambda seen: not seen["waiting"], within=60)
+    except AssertionError as error:
+        trial.problems.append(f"orders are not confirmed: {error}")
+        return
+    if gone := placed - set(seen["orders"]):
+        trial.problems.append(
+            f"{len(gone)} of {len(placed)} accepted orders are not in the database: {sorted(gone)[:3]}"
+        )
+    if seen["sold"] != len(seen["orders"]):
+        trial.problems.append(f"{len(seen['orders'])} orders had their effect {seen['sold']} times")
+    trial.say(f"{len(seen['orders'])} orders, which had their effect {seen['sold']} times")
 
 
 def drain(trial: Trial) -> set[str]:
@@ -279,6 +313,7 @@ def run(
         trial.say(f"the load ends; health: {'bad' if healthy is None else f'good {healthy:.1f} s after the fault'}")
         missing = drain(trial)
         trial.say(f"{len(trial.load.ids)} accepted, {len(missing)} missing")
+        settle_orders(trial)
     return _verdict(trial, fault, without, asked, missing, (begin, end, stopped), healthy)
 
 
@@ -321,7 +356,7 @@ def _verdict(
         accepted=len(ids),
         finished=len(ids) - len(lost),
         lost=len(lost),
-        twice=sum(extra_runs(events, ids).values()),
+        twice=sum(extra_runs(events, ids - load.orders).values()),
         twice_allowed=allowed[fault.twice],
         twice_word=fault.twice,
         refused=sum(load.refused.values()),
