@@ -26,10 +26,12 @@ class Producer:
     Args:
         host: where.
         options: see producer.py.
-        note: called with the kind, the ids and the error (None when accepted) of each call.
+        note: called with the kind, the ids, the error (None when accepted) of each call, and whether it was sent again.
     """
 
-    def __init__(self, host: Host, options: dict[str, Any], note: Callable[[str, list[str], str | None], None]) -> None:
+    def __init__(
+        self, host: Host, options: dict[str, Any], note: Callable[[str, list[str], str | None, bool], None]
+    ) -> None:
         self.host = host
         self.options = options
         self.note = note
@@ -57,7 +59,7 @@ class Producer:
                     said = json.loads(line)
                 except ValueError:  # cut off with its host
                     continue
-                self.note(said["kind"], said["ids"], said.get("refused"))
+                self.note(said["kind"], said["ids"], said.get("refused"), said["again"])
             self._process.wait()
             self._end.wait(0.5)
 
@@ -87,6 +89,7 @@ class Load:
         self.begun = time.time()
         self.accepted: dict[str, str] = {}  # kind by id
         self.refused: Counter[str] = Counter()  # by error
+        self.again = 0  # accepted calls that Celery sent again, not knowing whether the broker has the first
         self._lock = threading.Lock()
         self._end = threading.Event()
         self._how: dict[str, Any] = {"rate": rate, "mix": mix or MIX, "eta": eta, "seed": seed, "port": None}
@@ -140,8 +143,9 @@ class Load:
         with self._lock:
             return set(self.accepted)
 
-    def _note(self, kind: str, ids: list[str], refused: str | None) -> None:
+    def _note(self, kind: str, ids: list[str], refused: str | None, again: bool = False) -> None:
         with self._lock:
+            self.again += again and refused is None
             if refused is None:
                 self.accepted |= dict.fromkeys(ids, kind)
             else:

@@ -357,7 +357,7 @@ def _verdict(
         finished=len(ids) - len(lost),
         lost=len(lost),
         twice=sum(extra_runs(events, ids - load.orders).values()),
-        twice_allowed=allowed[fault.twice],
+        twice_allowed=allowed[fault.twice] + load.again,
         twice_word=fault.twice,
         refused=sum(load.refused.values()),
         failed=len(failed),
@@ -376,6 +376,8 @@ def _verdict(
     kinds = Counter(load.accepted[id] for id in lost)
     if lost:
         trial.say(f"lost, by kind: {dict(kinds)}, {len(failed)} of them failed; for instance {sorted(lost)[:3]}")
+    if load.again:
+        trial.say(f"accepted calls that the producers sent again: {load.again}")
     if load.refused:
         trial.say(f"refused, by error: {dict(load.refused.most_common(5))}")
     verdict.judge()
