@@ -6,6 +6,9 @@ write: the error ended the task outside of its body, before it had a final state
 
 And it tries again to store a result, but not to count the task for its chord: a Redis that was away at that moment
 cost the chord its body (FAULT=F13, either broker). The count is made once for each task, however often it is asked for.
+
+Celery looks whether a task has succeeded before it stores another state of it, in two steps. A retry that is due at
+once can run and succeed in another child between them: its result said RETRY for ever. Here both are one step.
 """
 
 from __future__ import annotations
@@ -14,11 +17,24 @@ import time
 from functools import wraps
 from typing import Any
 
+from celery import states
 from celery.utils.log import get_logger
 
 # Seconds between two tries at a chord. Whoever is about to send its body has claimed it for twice
 # result_chord_join_timeout (3 s): a try that failed after its claim must not meet it again.
 PAUSE = 8.0
+
+# KEYS: a result. ARGV: what is to be stored, seconds that it is kept or 0, what a success has in it.
+SET_UNLESS_SUCCEEDED = """
+local stored = redis.call('GET', KEYS[1])
+if stored and string.find(stored, ARGV[3], 1, true) then return end
+if tonumber(ARGV[2]) > 0 then
+  redis.call('SETEX', KEYS[1], ARGV[2], ARGV[1])
+else
+  redis.call('SET', KEYS[1], ARGV[1])
+end
+redis.call('PUBLISH', KEYS[1], ARGV[1])
+"""
 
 logger = get_logger(__name__)
 
@@ -41,6 +57,17 @@ def install() -> None:
         return full or bool(impatient(self, exc))
 
     RedisBackend.exception_safe_to_retry = exception_safe_to_retry
+
+    careless = RedisBackend._set_with_state
+
+    @wraps(careless)
+    def _set_with_state(self: Any, key: Any, value: Any, state: str) -> Any:
+        if state in states.READY_STATES or self.serializer != "json":
+            return careless(self, key, value, state)
+        success = self.encode({"status": states.SUCCESS}).strip("{}")
+        return self.ensure(self.client.eval, (SET_UNLESS_SUCCEEDED, 1, key, value, int(self.expires or 0), success))
+
+    RedisBackend._set_with_state = _set_with_state
 
     once = RedisBackend.on_chord_part_return
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as NoConnection
 
 RUNTIME = Path(__file__).parents[1]
 sys.path.insert(0, str(RUNTIME))
@@ -80,3 +85,45 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+class Server:
+    """A Redis of our own, which writes to disk before it answers."""
+
+    def __init__(self, folder):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.folder = folder
+        self.client = Redis(port=self.port, decode_responses=True, retry=None)
+
+    def start(self):
+        options = f"--port {self.port} --dir {self.folder} --appendonly yes --appendfsync always --save ''".split(" ")
+        options[-1] = ""
+        self.process = subprocess.Popen([RUNTIME.parent / "bin/redis-server", *options], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while True:
+            assert self.process.poll() is None and time.monotonic() < deadline, "redis-server does not start"
+            with contextlib.suppress(NoConnection):
+                return self.client.ping()
+            time.sleep(0.02)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis(server):
+    """Its database, empty."""
+    server.client.config_set("maxmemory", 0)
+    server.client.flushall()
+    return server.client

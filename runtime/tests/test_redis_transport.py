@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,8 +19,6 @@ from celery import Celery
 from celery.worker import state
 from kombu import Connection, Exchange, Queue
 from kombu import transport as transports
-from redis import Redis
-from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import OutOfMemoryError
 
 from celery_on_hosts import redis_transport
@@ -29,48 +26,6 @@ from celery_on_hosts import redis_transport
 ATOMIC = "celery_on_hosts.redis_transport:Transport"
 STOCK = "kombu.transport.redis:Transport"
 HERE = Path(__file__).parent
-
-
-class Server:
-    """A Redis of our own, which writes to disk before it answers."""
-
-    def __init__(self, folder):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.folder = folder
-        self.client = Redis(port=self.port, decode_responses=True, retry=None)
-
-    def start(self):
-        options = f"--port {self.port} --dir {self.folder} --appendonly yes --appendfsync always --save ''".split(" ")
-        options[-1] = ""
-        self.process = subprocess.Popen([HERE.parents[1] / "bin/redis-server", *options], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while True:
-            assert self.process.poll() is None and time.monotonic() < deadline, "redis-server does not start"
-            with contextlib.suppress(NoConnection):
-                return self.client.ping()
-            time.sleep(0.02)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def redis(server):
-    """Its database, empty."""
-    server.client.config_set("maxmemory", 0)
-    server.client.flushall()
-    return server.client
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from celery import Celery
 from celery.backends.redis import RedisBackend
 from redis import exceptions
 
@@ -26,6 +27,22 @@ def test_a_full_store_is_waited_for(error: Exception, again: bool):
     results.install()
     backend = SimpleNamespace(connection_errors=(exceptions.ConnectionError,))
     assert RedisBackend.exception_safe_to_retry(backend, error) is again
+
+
+def test_a_success_is_not_overwritten_by_what_came_before_it(server, redis, monkeypatch: pytest.MonkeyPatch):
+    results.install()
+    app = Celery("tasks", backend=server.url)
+    app.conf.result_expires = 60
+    backend = app.backend
+    backend.store_result("a", None, "STARTED")
+    assert (backend.get_state("a"), redis.ttl("celery-task-meta-a")) == ("STARTED", 60)
+    looked = backend.get_task_meta("a")
+    backend.store_result("a", 2, "SUCCESS")
+    monkeypatch.setattr(backend, "_get_task_meta_for", lambda task_id: looked)  # before the other child wrote
+    backend.store_result("a", ConnectionError("attempt 1 failed"), "RETRY")
+    assert '"status": "SUCCESS"' in redis.get("celery-task-meta-a")
+    backend.store_result("b", None, "PROGRESS")
+    assert '"status": "PROGRESS"' in redis.get("celery-task-meta-b")
 
 
 @pytest.mark.parametrize(("error", "tries"), [(exceptions.ConnectionError("away"), 3), (ValueError("no"), 1)])
