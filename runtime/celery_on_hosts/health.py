@@ -2,7 +2,8 @@
 
 A process that is up may consume nothing, and a worker that consumes may not finish a task; so each layer is asked by
 what it does: processes are alive and report → workers consume their queues → a canary task goes round through each
-queue → beat has ticked lately → queues are not ageing → the web side answers → all run one release.
+queue → beat has ticked lately → queues are not ageing → the database listens → the web side answers → all run one
+release.
 
 Exit codes: 0 healthy, 1 degraded (it works, something needs a look), 2 unhealthy, 3 the check could not run.
 """
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 HEALTHY, DEGRADED, UNHEALTHY, NO_CHECK = range(4)
 STATUS = ("healthy", "degraded", "unhealthy", "unknown")
-LAYERS = ("process", "consuming", "canary", "beat", "queues", "web", "flower", "release")
+LAYERS = ("process", "consuming", "canary", "beat", "queues", "database", "web", "flower", "release")
 
 HEARTBEAT_MAX_AGE = 20.0
 LOOP_MAX_AGE = 60.0
@@ -107,7 +108,7 @@ class Inspector:
             if consuming:
                 checks += self._queues_and_canaries(all(check.ok for check in consuming))
             checks += [self._beat(program, reports[program.program]) for program in self._of("beat")]
-            checks += [answer.result() for answer in answers]
+            checks += [*self._database(), *(answer.result() for answer in answers)]
         checks.append(self._release(releases))
         checks.sort(key=lambda check: LAYERS.index(check.layer))
         return Health(socket.gethostname(), _current(), checks)
@@ -292,6 +293,20 @@ class Inspector:
                 return Check("canary", queue, True, f"back from {answer['node']} in {seconds:.2f} s", seconds=seconds)
             detail, advice = "came back changed", "does another platform use this broker or result store?"
         return Check("canary", queue, False, detail, "error", advice, seconds)
+
+    def _database(self) -> Iterator[Check]:
+        """The server of ``DATABASE_URL`` listens, where it is one that does."""
+        url = urllib.parse.urlsplit(os.environ.get("DATABASE_URL", ""))
+        if not url.scheme.startswith("postgres") or not url.hostname:
+            return
+        started, name = time.monotonic(), f"{url.hostname}:{url.port or 5432}"
+        try:
+            socket.create_connection((url.hostname, url.port or 5432), self.timeout).close()
+        except OSError as error:
+            seconds = time.monotonic() - started
+            yield Check("database", name, False, f"does not answer: {error}", "error", "is PostgreSQL up?", seconds)
+        else:
+            yield Check("database", name, True, "listens", seconds=time.monotonic() - started)
 
     def _http(self, program: Program, releases: dict[str, str | None]) -> Check:
         layer: str = program.kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import socket
 import threading
 import time
 
@@ -69,6 +70,18 @@ def test_healthy(host):
     assert found.code == health.HEALTHY
     assert [check.layer for check in found.checks] == [
         "process", "process", "consuming", "beat", "queues", "queues", "queues", "release"]  # fmt: skip
+
+
+def test_the_database_has_to_listen(host, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setenv("DATABASE_URL", f"postgresql://celery:secret@127.0.0.1:{port}/celery")
+        assert host([WORKER], worker()).look().code == health.HEALTHY
+    away = host([WORKER], worker()).look()
+    assert away.code == health.UNHEALTHY
+    assert "refused" in failed(away)[f"database 127.0.0.1:{port}"]
+    monkeypatch.setenv("DATABASE_URL", "sqlite:////tmp/db")
+    assert host([WORKER], worker()).look().code == health.HEALTHY
 
 
 @pytest.mark.parametrize(

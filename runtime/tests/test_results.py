@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from celery import Celery
+from celery.app.task import Context
 from celery.backends.redis import RedisBackend
 from redis import exceptions
 
@@ -45,6 +46,28 @@ def test_a_success_is_not_overwritten_by_what_came_before_it(server, redis, monk
     assert '"status": "PROGRESS"' in redis.get("celery-task-meta-b")
 
 
+@pytest.mark.parametrize("redelivered", [True, False])
+def test_the_body_of_a_chord_is_not_left_to_the_dead(server, redis, redelivered: bool):
+    """Who counted the last task was killed before it sent the body; the task comes again while its claim holds."""
+    results.install()
+    app = Celery("tasks", backend=server.url, broker="memory://", set_as_current=False)
+    app.conf.task_publish_retry_policy = {"max_retries": 1_000_000}
+    sent = []
+    app.amqp._retry_publish = lambda publish, result: sent.append(result)
+    backend = app.backend
+    backend.set_chord_size("g", 1)
+    redis.set(backend.get_key_for_group("g", ".c"), "of the dead", ex=2)
+    request = Context(
+        id="part", group="g", group_index=0, chord=app.signature("body"), delivery_info={"redelivered": redelivered}
+    )
+    backend.on_chord_part_return(request, "SUCCESS", 5)
+    assert sent == ([[5]] if redelivered else [])
+    if redelivered:
+        assert redis.get(backend.get_key_for_group("g", ".c")) == "done"
+        backend.on_chord_part_return(request, "SUCCESS", 5)
+        assert len(sent) == 1
+
+
 @pytest.mark.parametrize(("error", "tries"), [(exceptions.ConnectionError("away"), 3), (ValueError("no"), 1)])
 def test_a_chord_waits_for_the_store(monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int):
     counted = []
@@ -62,7 +85,7 @@ def test_a_chord_waits_for_the_store(monkeypatch: pytest.MonkeyPatch, error: Exc
     results.install()
     backend = RedisBackend.__new__(RedisBackend)
     try:
-        backend.on_chord_part_return(SimpleNamespace(id="part"), "SUCCESS", 1)
+        backend.on_chord_part_return(SimpleNamespace(id="part", group=None), "SUCCESS", 1)
     except ValueError:
         assert tries == 1
     assert counted == ["part"] * tries

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.trial import Fault, Trial
-from tests.hosts.support import ROOT
+from tests.hosts.support import ROOT, eventually
 
 BOTH = ("rabbitmq", "redis")
 FAULTS: dict[str, Fault] = {}
@@ -197,8 +197,12 @@ def all_rebooted(trial: Trial) -> None:
     trial.power_loss()
 
 
-@fault("F23", "database down for 60 s", "no")
+@fault("F23", "database down for 60 s, and killed", "no")
 def database_away(trial: Trial) -> None:
     trial.do("systemctl stop postgresql")
-    trial.hold(60, out=False)
+    trial.hold(60)
     trial.do("systemctl start postgresql")
+    trial.pause(2, 4)
+    trial.do("systemctl kill --signal KILL 'postgresql@*'")
+    eventually(lambda: trial.host.host.run("pg_isready --quiet --host 127.0.0.1").rc, lambda rc: rc == 0, within=30)
+    trial.say("the database listens")

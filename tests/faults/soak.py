@@ -55,7 +55,7 @@ def kill_results(trial: Trial) -> None:
 
 def kill_database(trial: Trial) -> None:
     """SIGKILL of the database."""
-    trial.blow("systemctl kill --signal KILL postgresql@*")
+    trial.blow("systemctl kill --signal KILL 'postgresql@*'")
 
 
 def lose_power(trial: Trial) -> None:

@@ -73,6 +73,7 @@ def test_healthy_is_what_a_healthy_host_is_called(site: Site) -> None:
     assert canaries == set(site.platform.queues)
     layers = {"process", "consuming", "canary", "queues", "release"} | site.platform.features & {
         "beat",
+        "database",
         "web",
         "flower",
     }
