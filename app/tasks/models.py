@@ -26,13 +26,24 @@ class Submission(models.Model):
 
 
 class Tick(models.Model):
-    """When beat's periodic task last ran."""
+    """When a periodic task last ran."""
 
     name = models.CharField(max_length=50, primary_key=True)
     at = models.DateTimeField()
 
     def __str__(self) -> str:
         return f"{self.name} {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class Lock(models.Model):
+    """A name that one holder has until it gives it back, or until its time is over; see `locks.py`."""
+
+    name = models.CharField(max_length=100, primary_key=True)
+    holder = models.UUIDField(null=True)
+    until = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.name} until {self.until:%Y-%m-%d %H:%M:%S}"
 
 
 class Product(models.Model):

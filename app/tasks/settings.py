@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import environ
+from celery.schedules import crontab, solar
 from django.core.management.utils import get_random_secret_key
 
 env = environ.Env()
@@ -17,18 +18,49 @@ DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = [*env.list("ALLOWED_HOSTS", default=[]), "localhost", "127.0.0.1", "[::1]"]
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
-INSTALLED_APPS = ["whitenoise.runserver_nostatic", "django.contrib.staticfiles", "tasks"]
+INSTALLED_APPS = [
+    "whitenoise.runserver_nostatic",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "tasks",
+    "django_celery_beat",
+    "django_celery_results",
+]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "tasks.csp.middleware",
 ]
 ROOT_URLCONF = "tasks.urls"
 WSGI_APPLICATION = "tasks.wsgi.application"
 APPEND_SLASH = False
-TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024  # bytes of a request's body
 
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
@@ -38,7 +70,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     DATABASES["default"]["OPTIONS"] = {"connect_timeout": 3, "tcp_user_timeout": 5000, **given}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-TIME_ZONE = "UTC"
+TIME_ZONE = env.str("TIME_ZONE", default="UTC")  # of the pages, and of crontab() in the beat schedule below
 USE_TZ = True
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True  # straight from the package: no collectstatic, nothing for a proxy to know
@@ -65,8 +97,13 @@ CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="redis://localhost:6379
 CELERY_RESULT_BACKEND = env.str("CELERY_RESULT_BACKEND", default="redis://localhost:6379/1")
 CELERY_RESULT_EXTENDED = True
 CELERY_TASK_TRACK_STARTED = True
+
+# Beat keeps its schedule in the database, where /admin/ edits it. The entries below are written there at its start.
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_TIMEZONE = TIME_ZONE
 CELERY_BEAT_SCHEDULE = {
-    "relay": {"task": "tasks.relay", "schedule": 5.0},
+    "relay": {"task": "tasks.relay", "schedule": 5.0},  # seconds
     "tick": {"task": "tasks.tick", "schedule": 30.0},
-    "prune": {"task": "tasks.prune", "schedule": 3600.0},
+    "prune": {"task": "tasks.prune", "schedule": crontab(minute=0)},  # each full hour
+    "sunset": {"task": "tasks.tick", "schedule": solar("sunset", 52.52, 13.4), "args": ["sunset"]},  # in Berlin
 }

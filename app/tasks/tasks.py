@@ -82,11 +82,15 @@ def relay() -> int:
 
 
 @app.task
-def tick() -> str:
-    """Record in the database that beat and a worker are alive. Beat sends it."""
+def tick(name: str = "beat") -> str:
+    """Record in the database when this ran last, for beat and a worker are alive then. Beat sends it.
+
+    Args:
+        name: of the entry in beat's schedule, up to 50 characters.
+    """
     from .models import Tick  # Django is ready by the time that a task runs, not when this module is imported
 
-    row, _ = Tick.objects.update_or_create(name="beat", defaults={"at": timezone.now()})
+    row, _ = Tick.objects.update_or_create(name=name, defaults={"at": timezone.now()})
     return row.at.isoformat()
 
 

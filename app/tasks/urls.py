@@ -1,5 +1,6 @@
-"""The page, the API and the probes."""
+"""The page, the API, Django's admin and the probes."""
 
+from django.contrib import admin
 from django.urls import path
 
 from . import views
@@ -11,6 +12,7 @@ urlpatterns = [
     path("api/tasks/<uuid:task_id>", views.api_task, name="api-task"),
     path("api/orders", views.api_orders, name="api-orders"),
     path("api/orders/<uuid:order_id>", views.api_order, name="api-order"),
+    path("admin/", admin.site.urls),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
 ]
