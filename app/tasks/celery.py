@@ -4,6 +4,7 @@ import os
 
 from celery import Celery
 
+from .examples import CHAPTERS
 from .ledger import Ledger
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tasks.settings")
@@ -20,6 +21,8 @@ class TasksCelery(Celery):
 app = TasksCelery("tasks")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+for chapter in CHAPTERS:
+    app.autodiscover_tasks(["tasks.examples"], related_name=chapter)
 
 if path := os.environ.get("TASKS_LEDGER"):
     Ledger(path).connect()

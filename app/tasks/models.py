@@ -25,6 +25,25 @@ class Submission(models.Model):
         return f"{self.task} {self.id}"
 
 
+class Run(models.Model):
+    """An example that was run by the page or the API."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    example = models.CharField(max_length=100)
+    arguments = models.JSONField(default=dict)
+    # What the call gave: the ids of a result, as its `as_tuple` has them; else a value or an error.
+    results = models.JSONField(null=True)
+    value = models.JSONField(null=True)
+    error = models.TextField(default="")
+    created = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        ordering = ("-created",)
+
+    def __str__(self) -> str:
+        return f"{self.example} {self.id}"
+
+
 class Tick(models.Model):
     """When a periodic task last ran."""
 

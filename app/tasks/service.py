@@ -5,19 +5,20 @@ import json
 import logging
 import math
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from celery import Task, states
+from celery.result import AsyncResult, EagerResult, GroupResult, allow_join_result, denied_join_result
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from . import faults, tasks
+from . import faults, registry, tasks
 from .celery import app
-from .models import Submission
+from .models import Run, Submission
 from .publishing import publish
 from .timeouts import CONNECT
 
@@ -143,6 +144,85 @@ def submit(name: Any, args: Any, kwargs: Any) -> uuid.UUID:
     except DatabaseError as error:
         log.warning("%s %s is published but not recorded: %r", example.task.name, task_id, error)
     return task_id
+
+
+def run_example(name: str, arguments: dict[str, Any]) -> uuid.UUID:
+    """Run an example, and return the id of the run once the broker has taken what it sends.
+
+    The run is recorded first, for what happens to its tasks is recorded as part of it.
+
+    Args:
+        name: the example's.
+        arguments: what `Example.check` or `Example.read` returned.
+
+    Raises:
+        UnknownExample: there is none of this name.
+        Unavailable: the database does not answer, and nothing was sent; or the broker or the results do not.
+    """
+    example = registry.find(name)
+    try:
+        run = Run.objects.create(example=name, arguments=_jsonable(arguments))
+    except DatabaseError as error:
+        log.warning("example %s is not run: %r", name, error)
+        raise Unavailable("database", "the database does not answer; try again") from error
+    try:
+        with allow_join_result() if example.waits else denied_join_result():
+            outcome = example.function(**arguments)
+    except example.raises as error:
+        run.error = f"{type(error).__name__}: {error}"
+    except Exception as error:
+        log.warning("example %s %s failed: %r", name, run.pk, error)
+        message = "the broker or the result backend does not answer; a part of the example may run"
+        raise Unavailable("broker", message) from error
+    else:
+        if isinstance(outcome, AsyncResult | GroupResult) and not isinstance(outcome, EagerResult):
+            run.results = outcome.as_tuple()
+        else:
+            run.value = _jsonable(outcome.get() if isinstance(outcome, EagerResult) else outcome)
+    try:
+        run.save()
+    except DatabaseError as error:
+        log.warning("what came of %s is not recorded: %r", run, error)
+    return run.pk
+
+
+def _task_ids(results: Any) -> Iterator[str]:
+    """Yield the ids in what `as_tuple` gave: those of a chain in their order, and of a group its members'."""
+    (result_id, parent), members = results
+    if parent:
+        yield from _task_ids(parent)
+    for member in members or ():
+        yield from _task_ids(member)
+    if members is None:
+        yield result_id
+
+
+def describe_run(run_id: uuid.UUID) -> dict[str, Any] | None:
+    """Return what is known of a run and of each of its tasks, or None if there is none.
+
+    Raises:
+        Unavailable: the database or the result backend does not answer.
+    """
+    try:
+        run = Run.objects.filter(pk=run_id).first()
+    except DatabaseError as error:
+        log.warning("no state of run %s: %r", run_id, error)
+        raise Unavailable("database", "the database does not answer; try again") from error
+    if run is None:
+        return None
+    tasks = [describe(uuid.UUID(task_id)) for task_id in _task_ids(run.results)] if run.results else []
+    # The call gave the result of the last, or of the group: what it waited for is behind it.
+    last = tasks[-len(run.results[1]) :] if run.results and run.results[1] else tasks[-1:]
+    return {
+        "id": str(run.pk),
+        "example": run.example,
+        "arguments": run.arguments,
+        "created": run.created.isoformat(),
+        "ready": all(task["ready"] for task in last),
+        "value": run.value,
+        "error": run.error or None,
+        "tasks": tasks,
+    }
 
 
 def _jsonable(value: Any) -> Any:

@@ -96,10 +96,11 @@ def tick(name: str = "beat") -> str:
 
 @app.task
 def prune() -> int:
-    """Delete the records of tasks whose results have expired, and what left the outbox as long ago. Beat sends it."""
-    from .models import Outgoing, Submission
+    """Delete the records of what has expired, as its results have, and of what left the outbox. Beat sends it."""
+    from .models import Outgoing, Run, Submission
 
     old = timezone.now() - KEEP_RECORDS
     submissions, _ = Submission.objects.filter(created__lt=old).delete()
+    runs, _ = Run.objects.filter(created__lt=old).delete()
     outgoing, _ = Outgoing.objects.filter(sent__lt=old).delete()
-    return submissions + outgoing
+    return submissions + runs + outgoing

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from django.views.defaults import page_not_found
 from django.views.defaults import server_error as plain_server_error
 
-from . import orders, service
+from . import orders, registry, service
 from .models import Submission, Tick
 
 
@@ -174,6 +174,61 @@ def api_task(request: HttpRequest, task_id: uuid.UUID) -> JsonResponse:
         return JsonResponse(_document(task_id, service.record_of(task_id)))
     except service.Unavailable as away:
         return _away(away)
+
+
+def _example(one: registry.Example) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "title": one.title,
+        "about": one.about,
+        "chapter": one.chapter,
+        "arguments": one.schema,
+        "source": one.source,
+        "tasks": one.tasks,
+        "url": reverse("api-example", args=[one.name]),
+    }
+
+
+@never_cache
+@require_safe
+def api_examples(request: HttpRequest) -> JsonResponse:
+    """Return all examples: what each takes, as a JSON schema, and its code."""
+    return JsonResponse({"examples": [_example(one) for one in registry.load().values()]})
+
+
+@csrf_exempt  # as above
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def api_example(request: HttpRequest, name: str) -> JsonResponse:
+    """GET one example; POST `{"arguments"}` runs it: 202, with the run's id."""
+    try:
+        one = registry.find(name)
+    except registry.UnknownExample as unknown:
+        return _error(404, "not_found", str(unknown))
+    if request.method != "POST":
+        return JsonResponse(_example(one))
+    body = _body(request, {"arguments": {}}, ("arguments",))
+    if isinstance(body, JsonResponse):
+        return body
+    try:
+        run_id = service.run_example(name, one.check(body.get("arguments", {})))
+    except registry.BadArguments as bad:
+        return _error(422, "bad_arguments", str(bad))
+    except service.Unavailable as away:
+        return _away(away)
+    url = reverse("api-run", args=[run_id])
+    return JsonResponse({"id": str(run_id), "url": url}, status=202, headers={"Location": url})
+
+
+@never_cache
+@require_safe
+def api_run(request: HttpRequest, run_id: uuid.UUID) -> JsonResponse:
+    """Return what is known of a run and its tasks."""
+    try:
+        run = service.describe_run(run_id)
+    except service.Unavailable as away:
+        return _away(away)
+    return JsonResponse(run) if run else _error(404, "not_found", "there is no such run")
 
 
 @csrf_exempt  # as above

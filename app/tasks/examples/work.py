@@ -1,0 +1,1 @@
+"""Tasks that do more than arithmetic."""
