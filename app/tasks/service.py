@@ -186,15 +186,47 @@ def run_example(name: str, arguments: dict[str, Any]) -> uuid.UUID:
     return run.pk
 
 
+MAX_TASKS = 200  # of a run, that are described
+
+
 def _task_ids(results: Any) -> Iterator[str]:
-    """Yield the ids in what `as_tuple` gave: those of a chain in their order, and of a group its members'."""
+    """Yield the ids in what `as_tuple` gave: first what it came from, as a chain's, and of a group its members'."""
     (result_id, parent), members = results
     if parent:
         yield from _task_ids(parent)
-    for member in members or ():
-        yield from _task_ids(member)
     if members is None:
         yield result_id
+    for member in members or ():
+        yield from _task_ids(member)
+
+
+def _tasks_of(results: Any) -> dict[str, dict[str, Any]]:
+    """Describe each task that is known of, and those that they have sent, by id."""
+    found: dict[str, dict[str, Any]] = {}
+    waiting = list(_task_ids(results))
+    for task_id in waiting:
+        if task_id not in found and len(found) < MAX_TASKS:
+            found[task_id] = describe(uuid.UUID(task_id))
+            waiting += found[task_id]["children"]
+    return found
+
+
+def _summary(run: Run, tasks: Mapping[str, Mapping[str, Any]]) -> tuple[str, Any]:
+    """Return the state and the result of what the call gave, of a group those of all of its members together."""
+    if run.error:
+        return states.FAILURE, None
+    if not run.results:
+        return states.SUCCESS, run.value
+    (result_id, _), members = run.results
+    if members is None:
+        return tasks[result_id]["state"], tasks[result_id]["result"]
+    last = [tasks[task_id] for member in members for task_id in list(_task_ids(member))[-1:] if task_id in tasks]
+    seen = {task["state"] for task in last}
+    for failed in states.PROPAGATE_STATES & seen:
+        return failed, None
+    if seen <= {states.SUCCESS}:
+        return states.SUCCESS, [task["result"] for task in last]
+    return (states.STARTED if seen - {states.PENDING} else states.PENDING), None
 
 
 def describe_run(run_id: uuid.UUID) -> dict[str, Any] | None:
@@ -210,18 +242,18 @@ def describe_run(run_id: uuid.UUID) -> dict[str, Any] | None:
         raise Unavailable("database", "the database does not answer; try again") from error
     if run is None:
         return None
-    tasks = [describe(uuid.UUID(task_id)) for task_id in _task_ids(run.results)] if run.results else []
-    # The call gave the result of the last, or of the group: what it waited for is behind it.
-    last = tasks[-len(run.results[1]) :] if run.results and run.results[1] else tasks[-1:]
+    tasks = _tasks_of(run.results) if run.results else {}
+    state, result = _summary(run, tasks)
     return {
         "id": str(run.pk),
         "example": run.example,
         "arguments": run.arguments,
         "created": run.created.isoformat(),
-        "ready": all(task["ready"] for task in last),
-        "value": run.value,
+        "state": state,
+        "ready": state in states.READY_STATES,
+        "result": result,
         "error": run.error or None,
-        "tasks": tasks,
+        "tasks": list(tasks.values()),
     }
 
 
@@ -268,6 +300,7 @@ def describe(task_id: uuid.UUID, record: Submission | None = None) -> dict[str, 
         "error": {"type": type(result).__name__, "message": str(result)} if failed else None,
         "retries": meta.get("retries") or 0,
         "worker": meta.get("worker"),
+        "children": [task_id for child in meta.get("children") or () for task_id in _task_ids(child)],
         "date_done": done.isoformat() if isinstance(done, datetime) else done,
     }
 

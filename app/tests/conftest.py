@@ -11,6 +11,7 @@ from celery.contrib.testing.worker import start_worker
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from kombu.exceptions import OperationalError as BrokerError
+from live import REDIS, Live, Local
 from unit_settings import BARE
 
 from tasks import app, service
@@ -25,6 +26,19 @@ def worker() -> Iterator[None]:
     app.control.purge()  # what earlier tests submitted
     with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=10):
         yield
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The app as it runs, with a broker and a worker: its own on this machine, or the one at `TASKS_URL`."""
+    if url := os.environ.get("TASKS_URL"):
+        yield Live(url.rstrip("/"))
+        return
+    if not REDIS:
+        pytest.skip("there is no redis-server")
+    local = Local(tmp_path_factory.mktemp("live"))
+    yield local
+    local.close()
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_what_is_typed_is_read() -> None:
 
 def test_a_value_and_an_error_are_what_a_call_can_give_too(client: Client) -> None:
     run = client.get(post(client, "direct", x=4).json()["url"]).json()
-    assert (run["value"], run["error"], run["ready"], run["tasks"]) == (7, None, True, [])
+    assert (run["state"], run["result"], run["error"], run["tasks"]) == ("SUCCESS", 7, None, [])
     run = client.get(post(client, "wrong_arguments").json()["url"]).json()
     assert "TypeError: add() missing 1 required positional argument: 'y'" in run["error"]
 
