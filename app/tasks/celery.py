@@ -4,6 +4,7 @@ import os
 
 from celery import Celery
 
+from . import timeline  # noqa: F401 - it connects to Celery's signals
 from .examples import CHAPTERS
 from .ledger import Ledger
 
@@ -12,6 +13,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tasks.settings")
 
 class TasksCelery(Celery):
     """Names a task of this package ``tasks.add``, as the guides do, and not ``tasks.tasks.add``."""
+
+    task_cls = "tasks.timeline:Task"
 
     def gen_task_name(self, name: str, module: str) -> str:
         """Return the name of the task function `name` that is defined in `module`."""

@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.utils import timezone
 
@@ -42,6 +43,27 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"{self.example} {self.id}"
+
+
+class Event(models.Model):
+    """Something that happened to a task of a run; `timeline.py` writes it."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="events")
+    task_id = models.CharField(max_length=255)
+    task = models.CharField(max_length=200)
+    root_id = models.CharField(max_length=255, blank=True)
+    parent_id = models.CharField(max_length=255, blank=True)
+    kind = models.CharField(max_length=20)
+    time = models.DateTimeField()
+    worker = models.CharField(max_length=255, blank=True)
+    queue = models.CharField(max_length=255, blank=True)
+    detail = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+
+    class Meta:
+        ordering = ("time", "id")
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.task_id} {self.kind}"
 
 
 class Tick(models.Model):

@@ -16,9 +16,9 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from . import faults, registry, tasks
+from . import faults, registry, tasks, timeline
 from .celery import app
-from .models import Run, Submission
+from .models import Event, Run, Submission
 from .publishing import publish
 from .timeouts import CONNECT
 
@@ -166,7 +166,7 @@ def run_example(name: str, arguments: dict[str, Any]) -> uuid.UUID:
         log.warning("example %s is not run: %r", name, error)
         raise Unavailable("database", "the database does not answer; try again") from error
     try:
-        with allow_join_result() if example.waits else denied_join_result():
+        with timeline.recording(run.pk), allow_join_result() if example.waits else denied_join_result():
             outcome = example.function(**arguments)
     except example.raises as error:
         run.error = f"{type(error).__name__}: {error}"
@@ -255,6 +255,23 @@ def describe_run(run_id: uuid.UUID) -> dict[str, Any] | None:
         "error": run.error or None,
         "tasks": list(tasks.values()),
     }
+
+
+def events_of(run_id: uuid.UUID) -> list[dict[str, Any]] | None:
+    """Return what was recorded of the tasks of a run, or None if there is no such run.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    fields = ("task_id", "task", "root_id", "parent_id", "kind", "time", "worker", "queue", "detail")
+    try:
+        if not Run.objects.filter(pk=run_id).exists():
+            return None
+        events = list(Event.objects.filter(run_id=run_id).values(*fields))
+    except DatabaseError as error:
+        log.warning("no events of run %s: %r", run_id, error)
+        raise Unavailable("database", "the database does not answer; try again") from error
+    return [{**event, "time": event["time"].isoformat()} for event in events]
 
 
 def _jsonable(value: Any) -> Any:

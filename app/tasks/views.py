@@ -231,6 +231,17 @@ def api_run(request: HttpRequest, run_id: uuid.UUID) -> JsonResponse:
     return JsonResponse(run) if run else _error(404, "not_found", "there is no such run")
 
 
+@never_cache
+@require_safe
+def api_events(request: HttpRequest, run_id: uuid.UUID) -> JsonResponse:
+    """Return what happened to the tasks of a run, in the order of time."""
+    try:
+        events = service.events_of(run_id)
+    except service.Unavailable as away:
+        return _away(away)
+    return _error(404, "not_found", "there is no such run") if events is None else JsonResponse({"events": events})
+
+
 @csrf_exempt  # as above
 @never_cache
 @require_http_methods(["POST"])
