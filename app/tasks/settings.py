@@ -91,6 +91,9 @@ LOGGING = {
     "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}},
 }
 
+# Work with the world outside: `outbound.py` and `examples/work.py` say what these are for.
+URL_CHECK_ALLOW = env.list("URL_CHECK_ALLOW", default=[])  # such as localhost:8000 and [::1]:8000
+
 FAULTS = env.bool("TASKS_FAULTS", default=False)  # the API takes tasks that do harm
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="redis://localhost:6379/0")
