@@ -1,4 +1,4 @@
-"""What the page remembers, and the orders with their outbox."""
+"""What the page remembers, the orders with their outbox, and the files that people send."""
 
 import uuid
 
@@ -133,3 +133,55 @@ class Outgoing(models.Model):
 
     def __str__(self) -> str:
         return f"{self.task} {self.id}"
+
+
+class Upload(models.Model):
+    """A file that somebody sent, checked by `files.py`. In the database, where workers of all hosts find it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=10)
+    name = models.CharField(max_length=100)
+    size = models.PositiveIntegerField()  # bytes
+    content = models.BinaryField()
+    created = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.id}"
+
+
+class Thumbnail(models.Model):
+    """A small WebP of an upload; a side has one."""
+
+    upload = models.ForeignKey(Upload, on_delete=models.CASCADE)
+    side = models.PositiveIntegerField()  # pixels of the longer one, at most
+    content = models.BinaryField()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=["upload", "side"], name="thumbnail_of_a_side"),)
+
+    def __str__(self) -> str:
+        return f"{self.upload_id} {self.side}"
+
+
+class ReportPart(models.Model):
+    """A part of a report that is done. A part that is done twice is one row."""
+
+    report = models.UUIDField()
+    part = models.PositiveIntegerField()
+    created = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=["report", "part"], name="report_part_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.report} {self.part}"
+
+
+class Delivery(models.Model):
+    """What a task sent to the world outside, noted so that the task does not send it again. Its id is the task's."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    created = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.created:%Y-%m-%d %H:%M:%S}"

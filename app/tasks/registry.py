@@ -19,6 +19,19 @@ Numbers = Annotated[list[Number], Field(min_length=1, max_length=20)]
 Seconds = Annotated[int, Field(ge=1, le=60)]
 Text = Annotated[str, Field(max_length=200)]
 
+
+def upload(kind: str) -> Any:
+    """Mark an argument as a file: `Annotated[str, upload("image")]`. It is the id of an upload, or `sample`.
+
+    Args:
+        kind: of `files.py`. Its own existence is for the example to check, when it needs the file.
+    """
+    from . import files
+
+    extra: dict[str, Any] = {"upload": kind, "contentMediaType": files.ACCEPT[kind]}
+    return Field(pattern=r"^(sample|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$", json_schema_extra=extra)
+
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -71,6 +84,11 @@ class Example:
     def schema(self) -> dict[str, Any]:
         """The arguments as a JSON schema."""
         return self.model.model_json_schema()
+
+    @property
+    def uploads(self) -> dict[str, str]:
+        """The arguments that are files, and of which kind."""
+        return {name: of["upload"] for name, of in self.schema.get("properties", {}).items() if "upload" in of}
 
     @property
     def source(self) -> str:

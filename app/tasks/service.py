@@ -157,6 +157,7 @@ def run_example(name: str, arguments: dict[str, Any]) -> uuid.UUID:
 
     Raises:
         UnknownExample: there is none of this name.
+        BadArguments: they name what is not there.
         Unavailable: the database does not answer, and nothing was sent; or the broker or the results do not.
     """
     example = registry.find(name)
@@ -168,6 +169,12 @@ def run_example(name: str, arguments: dict[str, Any]) -> uuid.UUID:
     try:
         with timeline.recording(run.pk), allow_join_result() if example.waits else denied_join_result():
             outcome = example.function(**arguments)
+    except registry.BadArguments:
+        run.delete()
+        raise
+    except DatabaseError as error:
+        log.warning("example %s %s failed: %r", name, run.pk, error)
+        raise Unavailable("database", "the database does not answer; try again") from error
     except example.raises as error:
         run.error = f"{type(error).__name__}: {error}"
     except Exception as error:

@@ -1,11 +1,13 @@
 """Django's settings, from the environment alone (README.md has the table)."""
 
+import base64
 import os
 from pathlib import Path
 
 import environ
 from celery.schedules import crontab, solar
 from django.core.management.utils import get_random_secret_key
+from django.utils.crypto import salted_hmac
 
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -32,6 +34,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "tasks.limits.middleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -91,8 +94,18 @@ LOGGING = {
     "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}},
 }
 
-# Work with the world outside: `outbound.py` and `examples/work.py` say what these are for.
-URL_CHECK_ALLOW = env.list("URL_CHECK_ALLOW", default=[])  # such as localhost:8000 and [::1]:8000
+# The world outside. URLs lead to no private address but these, such as localhost:8000. A webhook's secret is as
+# standardwebhooks.com has it. Mail goes to the worker's log unless a server is named, and to nobody but these.
+URL_CHECK_ALLOW = env.list("URL_CHECK_ALLOW", default=[])
+WEBHOOK_SECRET = (
+    os.environ.get("WEBHOOK_SECRET")
+    or "whsec_"
+    + base64.b64encode(salted_hmac("tasks.webhook", "", secret=SECRET_KEY, algorithm="sha256").digest()).decode()
+)
+globals().update(env.email_url("EMAIL_URL", default="consolemail://"))
+EMAIL_TIMEOUT = 10  # seconds
+EMAIL_RECIPIENTS = env.list("EMAIL_RECIPIENTS", default=["@example.com"])
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="tasks@localhost")
 
 FAULTS = env.bool("TASKS_FAULTS", default=False)  # the API takes tasks that do harm
 
@@ -108,5 +121,6 @@ CELERY_BEAT_SCHEDULE = {
     "relay": {"task": "tasks.relay", "schedule": 5.0},  # seconds
     "tick": {"task": "tasks.tick", "schedule": 30.0},
     "prune": {"task": "tasks.prune", "schedule": crontab(minute=0)},  # each full hour
+    "clean-up": {"task": "tasks.clean_up", "schedule": crontab(hour=3, minute=30)},  # each night
     "sunset": {"task": "tasks.tick", "schedule": solar("sunset", 52.52, 13.4), "args": ["sunset"]},  # in Berlin
 }

@@ -1,13 +1,14 @@
 """The page for people, the JSON API for programs, and the probes for machines."""
 
 import json
+import logging
 import os
 import uuid
 from typing import Any, NoReturn
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import Error as DatabaseError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
@@ -16,8 +17,10 @@ from django.views.decorators.http import require_http_methods, require_safe
 from django.views.defaults import page_not_found
 from django.views.defaults import server_error as plain_server_error
 
-from . import orders, registry, service
-from .models import Submission, Tick
+from . import files, limits, orders, registry, service
+from .models import Submission, Thumbnail, Tick
+
+log = logging.getLogger(__name__)
 
 
 def release() -> str:
@@ -240,6 +243,42 @@ def api_events(request: HttpRequest, run_id: uuid.UUID) -> JsonResponse:
     except service.Unavailable as away:
         return _away(away)
     return _error(404, "not_found", "there is no such run") if events is None else JsonResponse({"events": events})
+
+
+# What a page of another site may not send without asking first either: a form's content types are not among them.
+MEDIA_TYPES = {"image/jpeg": "image", "image/png": "image", "image/gif": "image", "text/csv": "csv"}
+
+
+@csrf_exempt  # as above
+@never_cache
+@require_http_methods(["POST"])
+def api_files(request: HttpRequest) -> JsonResponse:
+    """POST a file as the body, with its content type, and `?name=`: 201, with the id to give to an example."""
+    kind = MEDIA_TYPES.get(request.content_type or "")
+    if kind is None:
+        return _error(415, "bad_type", f"send a file with one of these content types: {', '.join(MEDIA_TYPES)}")
+    try:
+        files.check_size(kind, limits.body_size(request))  # before any of it is read
+        upload = files.store(kind, request.GET.get("name", ""), request.read())
+    except files.BadFile as bad:
+        return _error(422, "bad_file", str(bad))
+    except files.StorageFull as full:
+        return _error(507, "storage_full", str(full))
+    except DatabaseError as error:
+        log.warning("a file is not kept: %r", error)
+        return _error(503, "database_unavailable", "the database does not answer; try again")
+    described = {"id": str(upload.pk), "kind": kind, "name": upload.name, "size": upload.size}
+    return JsonResponse(described, status=201)
+
+
+@require_safe
+def thumbnail(request: HttpRequest, upload_id: uuid.UUID, side: int) -> HttpResponse:
+    """Return a picture that a worker made. What people sent is never returned, as nobody knows what it is."""
+    found = Thumbnail.objects.filter(upload=upload_id, side=side).first()
+    if found is None:
+        raise Http404
+    headers = {"Cache-Control": "private, max-age=3600", "Content-Security-Policy": "default-src 'none'; sandbox"}
+    return HttpResponse(bytes(found.content), content_type="image/webp", headers=headers)
 
 
 @csrf_exempt  # as above

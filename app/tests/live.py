@@ -103,6 +103,7 @@ class Local(Live):
             "CELERY_RESULT_BACKEND": f"{redis}/1",
             "DATABASE_URL": f"sqlite:///{folder}/db.sqlite3",
             "SECRET_KEY": "only-for-tests",
+            "URL_CHECK_ALLOW": f"127.0.0.1:{port}",
             **environment,
         }
         self.started: list[subprocess.Popen[bytes]] = []

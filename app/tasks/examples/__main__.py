@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import django
@@ -9,7 +10,7 @@ from celery.result import AsyncResult, EagerResult, GroupResult
 
 django.setup()
 
-from tasks import registry  # noqa: E402 - the examples need Django
+from tasks import files, registry  # noqa: E402 - the examples need Django
 from tasks.examples import CHAPTERS  # noqa: E402
 
 
@@ -17,7 +18,9 @@ def main() -> str | None:
     """Run what the command line says; return what is wrong with it, if anything."""
     parser = argparse.ArgumentParser(prog="python -m tasks.examples", description=__doc__)
     parser.add_argument("example", nargs="?", help="its name; none lists them all")
-    parser.add_argument("arguments", nargs="*", metavar="key=value", help="a list is written with commas")
+    parser.add_argument(
+        "arguments", nargs="*", metavar="key=value", help="a list is written with commas, a file as @name"
+    )
     parser.add_argument("--timeout", type=float, default=60, help="seconds to wait for the result (60)")
     options = parser.parse_args()
     if not options.example:
@@ -30,8 +33,12 @@ def main() -> str | None:
     try:
         found = registry.find(options.example)
         texts = dict(text.split("=", 1) for text in options.arguments)
+        for name, kind in found.uploads.items():
+            if (text := texts.get(name, "")).startswith("@"):
+                path = Path(text[1:])
+                texts[name] = str(files.store(kind, path.name, path.read_bytes()).pk)
         show(found.function(**found.read(texts)), options.timeout)
-    except (registry.UnknownExample, registry.BadArguments) as error:
+    except (registry.UnknownExample, registry.BadArguments, files.BadFile, files.StorageFull, OSError) as error:
         return str(error)
     except ValueError:
         return f"arguments are written as key=value, not {' '.join(options.arguments)}"
