@@ -309,7 +309,7 @@ def describe(task_id: uuid.UUID, record: Submission | None = None) -> dict[str, 
         log.warning("no state of %s: %r", task_id, error)
         raise Unavailable("results", "the result backend does not answer; try again") from error
     state, result = meta["status"], meta.get("result")
-    failed = state in states.PROPAGATE_STATES or state == states.RETRY
+    failed = state in states.EXCEPTION_STATES
     done = meta.get("date_done")
     return {
         "id": str(task_id),
@@ -320,6 +320,7 @@ def describe(task_id: uuid.UUID, record: Submission | None = None) -> dict[str, 
         "state": state,
         "ready": state in states.READY_STATES,
         "progress": _progress(result) if state == "PROGRESS" else None,
+        "info": None if failed or state == states.SUCCESS else _jsonable(result),  # what came with any other state
         "result": _jsonable(result) if state == states.SUCCESS else None,
         "error": {"type": type(result).__name__, "message": str(result)} if failed else None,
         "retries": meta.get("retries") or 0,

@@ -113,6 +113,7 @@ class Local(Live):
         self.worker = self.spawn("worker", sys.executable, "-m", "celery", "-A", "tasks", "worker", *WORKER)
         serve = ["-m", "gunicorn", "tasks.wsgi", "--bind", f"127.0.0.1:{port}", "--threads", "8", "--no-control-socket"]
         self.spawn("web", sys.executable, *serve)
+        until(lambda: b" ready." in (folder / "worker.log").read_bytes(), f"the worker is ready; see {folder}/*.log")
         until(self.answers, f"the app answers; see {folder}/*.log")
 
     def spawn(self, name: str, *command: str) -> "subprocess.Popen[bytes]":
