@@ -67,10 +67,14 @@ AUTH_PASSWORD_VALIDATORS = [
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024  # bytes of a request's body
 
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+given = DATABASES["default"].get("OPTIONS", {})
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # A page must not wait for a database that does not answer: seconds, and milliseconds.
-    given = DATABASES["default"].get("OPTIONS", {})
     DATABASES["default"]["OPTIONS"] = {"connect_timeout": 3, "tcp_user_timeout": 5000, **given}
+elif DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # It has one writer at a time: a transaction waits for its turn (seconds) when it begins, and readers for nobody.
+    turns = {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode = WAL"}
+    DATABASES["default"]["OPTIONS"] = {**turns, **given}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")  # of the pages, and of crontab() in the beat schedule below

@@ -10,7 +10,8 @@ from celery.result import AsyncResult
 
 from ..celery import app
 from ..registry import Number, Seconds, Text, example
-from ..tasks import add, count, fail, flaky, mul
+from ..tasks import add, count, fail, mul
+from .options import Failures, fetch
 
 
 @app.task(track_started=True)
@@ -45,9 +46,9 @@ def failure(message: Text = "as asked") -> AsyncResult[None]:
 
 
 @example()
-def retry(failures: Seconds = 1) -> AsyncResult[int]:
+def retry(failures: Failures = 1) -> AsyncResult[int]:
     """RETRY: it has failed, and will be tried again."""
-    return flaky.delay(failures)
+    return fetch.delay(failures)
 
 
 @example()
