@@ -65,7 +65,7 @@ def thumbnail(content: bytes, side: int) -> bytes:
         upright.thumbnail((side, side))
         upright.save(small, "WEBP")
     except Exception:  # noqa: BLE001 - as above
-        raise BadFile("the image is damaged") from None
+        raise BadFile("the image cannot be decoded") from None
     return small.getvalue()
 
 

@@ -15,6 +15,7 @@ urlpatterns = [
     path("api/runs/<uuid:run_id>", views.api_run, name="api-run"),
     path("api/runs/<uuid:run_id>/events", views.api_events, name="api-events"),
     path("api/files", views.api_files, name="api-files"),
+    path("api/webhooks", views.api_webhooks, name="api-webhooks"),
     path("thumbnails/<uuid:upload_id>/<int:side>", views.thumbnail, name="thumbnail"),
     path("api/orders", views.api_orders, name="api-orders"),
     path("api/orders/<uuid:order_id>", views.api_order, name="api-order"),

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from django.views.defaults import page_not_found
 from django.views.defaults import server_error as plain_server_error
 
-from . import files, limits, orders, registry, service
+from . import files, limits, orders, registry, service, webhooks
 from .models import Submission, Thumbnail, Tick
 
 log = logging.getLogger(__name__)
@@ -269,6 +269,21 @@ def api_files(request: HttpRequest) -> JsonResponse:
         return _error(503, "database_unavailable", "the database does not answer; try again")
     described = {"id": str(upload.pk), "kind": kind, "name": upload.name, "size": upload.size}
     return JsonResponse(described, status=201)
+
+
+@csrf_exempt  # whoever sends this has no cookie, but the secret
+@never_cache
+@require_http_methods(["POST"])
+def api_webhooks(request: HttpRequest) -> HttpResponse:
+    """Receive a webhook of this app, as a receiver elsewhere would: 204, or 401 if it is not genuine."""
+    try:
+        genuine = webhooks.is_genuine(request.headers, request.body)
+    except RequestDataTooBig:
+        return _error(413, "too_large", "the body is larger than 64 KiB")
+    if not genuine:
+        return _error(401, "bad_signature", "the signature is wrong, or the message is older than five minutes")
+    log.info("received the webhook %s: %s", request.headers["webhook-id"], request.body.decode())
+    return HttpResponse(status=204)
 
 
 @require_safe

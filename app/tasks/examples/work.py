@@ -1,8 +1,5 @@
 """Tasks that do more than arithmetic: with files, with the web, with mail."""
 
-import base64
-import hashlib
-import hmac
 import json
 import math
 import smtplib
@@ -26,7 +23,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pydantic import AfterValidator, Field
 
-from .. import files, outbound
+from .. import files, outbound, webhooks
 from ..celery import app
 from ..models import Delivery, ReportPart, Thumbnail, Upload
 from ..outbound import Refused, Unreachable
@@ -79,7 +76,7 @@ def _found(kind: str, key: str) -> Upload:
 
 
 @app.task(bind=True, base=DatabaseTask, throws=(files.BadFile,))
-def report(self: "Task[Any, Any]", table: str, by: str, of: str, parts: int) -> None:
+def build_report(self: "Task[Any, Any]", table: str, by: str, of: str, parts: int) -> None:
     """Split the rows of a table among tasks. What merges their results takes this task's place, and its id."""
     rows = files.rows(bytes(files.find("csv", table).content))
     key = next(rows).index(by)
@@ -151,7 +148,7 @@ def report_of_a_table(
     for column in (by, of):
         if column not in columns:
             raise BadArguments(f"there is no column {column}; there are: {', '.join(columns)}")
-    return report.delay(str(found.pk), by, of, parts)
+    return build_report.delay(str(found.pk), by, of, parts)
 
 
 # --- the web ------------------------------------------------------------------------------------------------------
@@ -202,19 +199,6 @@ def check_many_urls(
     return group(check_url.s(url) for url in urls).apply_async()
 
 
-def signature(key: str, timestamp: int, body: bytes) -> str:
-    """Return the signature of a webhook, by which its receiver knows it (https://www.standardwebhooks.com).
-
-    Args:
-        key: the message's id.
-        timestamp: when it is sent, in seconds since 1970.
-        body: what is sent.
-    """
-    secret = base64.b64decode(settings.WEBHOOK_SECRET.removeprefix("whsec_"))
-    code = hmac.new(secret, f"{key}.{timestamp}.".encode() + body, hashlib.sha256).digest()
-    return f"v1,{base64.b64encode(code).decode()}"
-
-
 # Its arguments have names alone: Celery calls a link_error that takes two by their place at once, in the worker's main
 # process, to hand it the exception. This one is sent as a task.
 @app.task(
@@ -230,14 +214,8 @@ def webhook(self: "Task[Any, Any]", *, url: str, state: str) -> int:
 
     Until the receiver takes it, it is sent again, with the same id for the receiver to know it by.
     """
-    key, now = str(self.request.id), int(time.time())
     body = json.dumps({"type": f"task.{state.lower()}", "data": {"id": self.request.parent_id}}).encode()
-    headers = {
-        "Content-Type": "application/json",
-        "webhook-id": key,
-        "webhook-timestamp": str(now),
-        "webhook-signature": signature(key, now, body),
-    }
+    headers = {"Content-Type": "application/json", **webhooks.headers(str(self.request.id), body)}
     answer = outbound.ask("POST", url, headers, body)  # a redirect is not followed
     if not answer.ok:
         raise Unreachable(f"{url} answered {answer.status}")
@@ -245,10 +223,10 @@ def webhook(self: "Task[Any, Any]", *, url: str, state: str) -> int:
 
 
 @example()
-def webhook_at_the_end(x: Number = 2, y: Number = 3, url: Url = f"{SITE}/webhook") -> "AsyncResult[float]":
+def webhook_at_the_end(x: Number = 2, y: Number = 3, url: Url = f"{SITE}/api/webhooks") -> "AsyncResult[float]":
     """Have a URL told when a task has ended, well or not.
 
-    The message is signed with `WEBHOOK_SECRET`; https://www.standardwebhooks.com has what checks it.
+    The message is signed with `WEBHOOK_SECRET`. This app has a receiver of its own, /api/webhooks, that checks it.
     """
     succeeded, failed = (webhook.si(url=url, state=state) for state in (states.SUCCESS, states.FAILURE))
     return add.apply_async((x, y), link=succeeded, link_error=failed)
