@@ -7,8 +7,19 @@ import time
 from collections.abc import Mapping
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 FRESH = 300  # seconds, for clocks differ
+
+
+def _secret() -> bytes:
+    try:
+        secret = base64.b64decode(settings.WEBHOOK_SECRET.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        secret = b""
+    if len(secret) < 24:
+        raise ImproperlyConfigured("WEBHOOK_SECRET must be whsec_ and at least 24 bytes in base64")
+    return secret
 
 
 def signature(key: str, timestamp: str, body: bytes) -> str:
@@ -18,9 +29,11 @@ def signature(key: str, timestamp: str, body: bytes) -> str:
         key: the message's id. It stays the same when the message is sent again.
         timestamp: when it is sent, in seconds since 1970.
         body: what is sent.
+
+    Raises:
+        ImproperlyConfigured: there is no proper secret.
     """
-    secret = base64.b64decode(settings.WEBHOOK_SECRET.removeprefix("whsec_"))
-    code = hmac.digest(secret, f"{key}.{timestamp}.".encode() + body, hashlib.sha256)
+    code = hmac.digest(_secret(), f"{key}.{timestamp}.".encode() + body, hashlib.sha256)
     return f"v1,{base64.b64encode(code).decode()}"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from celery.exceptions import Retry
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import get_connection
 from django.test import Client
 from django.utils import timezone
@@ -159,6 +160,13 @@ def test_a_webhook_is_signed_and_says_which_task_it_is(receiver: Any) -> None:
     assert json.loads(body) == {"type": "task.success", "data": {"id": None}}
     assert headers["webhook-id"] == "the-key"
     assert webhooks.is_genuine(headers, body)
+
+
+@pytest.mark.parametrize("secret", ["whsec_", "whsec_c2hvcnQ=", "no base64 at all, but long enough"])
+def test_a_secret_that_is_none(settings: Settings, secret: str) -> None:
+    settings.WEBHOOK_SECRET = secret
+    with pytest.raises(ImproperlyConfigured, match="at least 24 bytes"):
+        webhooks.headers("the-key", b"")
 
 
 def hook(client: Client, body: bytes, headers: dict[str, str]) -> int:
