@@ -1,10 +1,11 @@
 """The Celery application. Where it runs and how safely is the environment's to say; see ``settings.py``."""
 
 import os
+from typing import Any
 
 from celery import Celery
 
-from . import timeline  # noqa: F401 - it connects to Celery's signals
+from . import logs, timeline  # noqa: F401 - the timeline connects to Celery's signals
 from .examples import CHAPTERS
 from .ledger import Ledger
 
@@ -26,6 +27,16 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 for chapter in CHAPTERS:
     app.autodiscover_tasks(["tasks.examples"], related_name=chapter)
+
+logs.install()
+
+
+@app.on_after_configure.connect
+def sign_messages(sender: Celery, **_: Any) -> None:
+    """Sign messages, and take none that are not, if there is a key to do it with."""
+    if sender.conf.security_key:
+        sender.setup_security(allowed_serializers={"json"})
+
 
 if path := os.environ.get("TASKS_LEDGER"):
     Ledger(path).connect()

@@ -24,7 +24,7 @@ def lock(name: str, seconds: float) -> Iterator[bool]:
         whether it is held.
     """
     holder, now = uuid4(), timezone.now()
-    Lock.objects.get_or_create(name=name)
+    Lock.objects.get_or_create(name=name, defaults={"until": now})
     taken = Lock.objects.filter(name=name, until__lte=now).update(holder=holder, until=now + timedelta(seconds=seconds))
     try:
         yield bool(taken)

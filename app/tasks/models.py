@@ -81,7 +81,7 @@ class Lock(models.Model):
 
     name = models.CharField(max_length=100, primary_key=True)
     holder = models.UUIDField(null=True)
-    until = models.DateTimeField(default=timezone.now)
+    until = models.DateTimeField()
 
     def __str__(self) -> str:
         return f"{self.name} until {self.until:%Y-%m-%d %H:%M:%S}"

@@ -2,12 +2,15 @@
 
 import base64
 import os
+import re
 from pathlib import Path
 
 import environ
 from celery.schedules import crontab, solar
 from django.core.management.utils import get_random_secret_key
 from django.utils.crypto import salted_hmac
+
+from . import logs, queues
 
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -66,7 +69,8 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024  # bytes of a request's body
 
-DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
+DATABASES = {"default": env.db_url_config(DATABASE_URL)}
 given = DATABASES["default"].get("OPTIONS", {})
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # A page must not wait for a database that does not answer: seconds, and milliseconds.
@@ -92,8 +96,11 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # HSTS of subdomain
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "formatters": {
+        "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+        "json": {"()": logs.JsonLines},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json" if logs.JSON else "text"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}},
 }
@@ -118,6 +125,29 @@ CELERY_RESULT_BACKEND = env.str("CELERY_RESULT_BACKEND", default="redis://localh
 CELERY_ACCEPT_CONTENT = ["json", "msgpack", "yaml"]
 CELERY_RESULT_EXTENDED = True
 CELERY_TASK_TRACK_STARTED = True
+
+# Other result stores, for the tasks of examples/stores.py; SQLAlchemy's is the same database by its own name.
+RESULT_STORES = {
+    "rpc": "rpc://",
+    "django": "django-db",
+    "sqlalchemy": "db+" + re.sub("^postgres(ql)?:", "postgresql+psycopg:", DATABASE_URL),
+    "memcached": env.str("MEMCACHED_URL", default=""),
+}
+
+# JSON, unless a task asks for another one of these. Never pickle: who can write to the broker could run any code.
+CELERY_ACCEPT_CONTENT = ["json", "msgpack", "yaml"]
+CELERY_RESULT_ACCEPT_CONTENT = ["json"]
+# With a key, each message is signed, and one that is not is refused.
+if CELERY_SECURITY_KEY := env.str("CELERY_SECURITY_KEY", default=""):
+    CELERY_SECURITY_CERTIFICATE = env.str("CELERY_SECURITY_CERTIFICATE")
+    CELERY_SECURITY_CERT_STORE = env.str("CELERY_SECURITY_CERT_STORE")
+    CELERY_TASK_SERIALIZER = "auth"
+    CELERY_ACCEPT_CONTENT = ["auth"]
+
+# More queues than Celery's own, once there are workers that read them.
+if QUEUES := env.list("TASKS_QUEUES", default=[]):
+    CELERY_TASK_QUEUES = queues.task_queues(QUEUES, CELERY_BROKER_URL)
+    CELERY_TASK_ROUTES = queues.task_routes(QUEUES)
 
 # Beat keeps its schedule in the database, where /admin/ edits it. The entries below are written there at its start.
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"

@@ -36,7 +36,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         return
     if not REDIS:
         pytest.skip("there is no redis-server")
-    local = Local(tmp_path_factory.mktemp("live"))
+    local = Local(tmp_path_factory.mktemp("live"), TASKS_QUEUES="celery,high,low,io")
     yield local
     local.close()
 

@@ -17,9 +17,16 @@ from urllib.error import HTTPError
 from unit_settings import BARE
 
 APP = Path(__file__).resolve().parent.parent
-OF_THE_CLONE = APP.parent / "bin/redis-server"
-REDIS = shutil.which("redis-server") or (str(OF_THE_CLONE) if OF_THE_CLONE.exists() else None)
 WORKER = ["--concurrency", "4", "-l", "INFO", "-n", "live@here", "--without-gossip", "--without-mingle"]
+
+
+def server(name: str) -> str | None:
+    """Return the path of a server: the machine's, or in this clone Debian's."""
+    of_the_clone = APP.parent / "bin" / name
+    return shutil.which(name) or (str(of_the_clone) if of_the_clone.exists() else None)
+
+
+REDIS, MEMCACHED = server("redis-server"), server("memcached")
 
 
 def free_port() -> int:
@@ -109,6 +116,10 @@ class Local(Live):
         self.started: list[subprocess.Popen[bytes]] = []
         assert REDIS
         self.spawn("redis", REDIS, "--port", str(self.redis_port), "--dir", str(folder), "--save", "")
+        if MEMCACHED:
+            memcached = free_port()
+            self.spawn("memcached", MEMCACHED, "-u", "nobody", "-l", "127.0.0.1", "-p", str(memcached))
+            self.environment["MEMCACHED_URL"] = f"cache+memcached://127.0.0.1:{memcached}/"
         subprocess.run([sys.executable, "manage.py", "migrate", "-v", "0"], cwd=APP, env=self.environment, check=True)
         self.worker = self.spawn("worker", sys.executable, "-m", "celery", "-A", "tasks", "worker", *WORKER)
         serve = ["-m", "gunicorn", "tasks.wsgi", "--bind", f"127.0.0.1:{port}", "--threads", "8", "--no-control-socket"]
