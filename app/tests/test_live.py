@@ -88,6 +88,15 @@ def test_nothing_is_stored(live: Live, name: str) -> None:
     assert (run["state"], run["result"], last(run)["args"]) == ("PENDING", None, None)
 
 
+def test_a_secret_is_not_shown(live: Live) -> None:
+    url = live.start("hidden_argument", password="open sesame")  # noqa: S106
+    live.result("delay")
+    (task,) = live.ask(url)["tasks"]
+    received = live.reaches(f"{url}/events", lambda answer: "received" in str(answer))["events"]
+    assert "open sesame" not in str([task, received])
+    assert "***" in str(received)
+
+
 def test_arguments_are_checked_by_the_caller_or_the_worker(live: Live) -> None:
     run = live.run("wrong_arguments")
     assert (run["tasks"], run["error"].split(":")[0]) == ([], "TypeError")

@@ -117,11 +117,11 @@ def link(x: Number = 2, y: Number = 3, factor: Number = 10) -> AsyncResult[float
 @example()
 def link_error(message: Text = "as asked") -> AsyncResult[None]:
     """When a task fails, send another one, which is given its id."""
-    return fail.apply_async((message,), link_error=report.s())
+    return fail.apply_async((message,), link_error=explain.s())
 
 
 @app.task(bind=True, max_retries=5, default_retry_delay=1)
-def report(self: Task[Any, Any], failed_id: str) -> str:
+def explain(self: Task[Any, Any], failed_id: str) -> str:
     """Tell why a task has failed."""
     failed = app.AsyncResult(failed_id)
     if not failed.ready():  # a chord calls this a moment before it stores its failure

@@ -7,7 +7,7 @@ from celery.result import AsyncResult
 
 from ..registry import Number, Numbers, Seconds, Text, example
 from ..tasks import add, count, fail, mul, xsum
-from .calling import report
+from .calling import explain
 
 
 @example()
@@ -92,10 +92,10 @@ def nested(x: Number = 2, y: Number = 3) -> AsyncResult[float]:
 @example()
 def chain_that_fails(message: Text = "as asked") -> AsyncResult[float]:
     """When a task of a chain fails, the rest is not sent, and fails with it. `on_error` says what to do then."""
-    return chain(add.si(2, 3), fail.si(message), add.si(4, 5)).on_error(report.s()).delay()
+    return chain(add.si(2, 3), fail.si(message), add.si(4, 5)).on_error(explain.s()).delay()
 
 
 @example()
 def chord_that_fails(message: Text = "as asked") -> AsyncResult[float]:
     """When a member fails, the body fails with a ChordError, and its error callback is called."""
-    return chord([add.s(2, 3), fail.s(message)])(xsum.s().on_error(report.s()))
+    return chord([add.s(2, 3), fail.s(message)])(xsum.s().on_error(explain.s()))
