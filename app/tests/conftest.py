@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,5 +98,6 @@ def prefork(environment: dict[str, str]) -> Iterator[Any]:
 
     yield start
     for process in started:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # its children have ended, too
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
