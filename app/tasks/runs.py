@@ -5,15 +5,16 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import states
+from django.db.models import Prefetch
 from django.utils import timezone
 
 from . import stored
 from .celery import app
-from .models import Event, Run
+from .models import Event, Run, Submission
 
 WAITING = "WAITING"  # of a task that is not sent yet, but will follow one that is
 STATES = {
@@ -85,7 +86,7 @@ class Node:
 
     def take(self, event: Event) -> None:
         """Know what an event tells."""
-        self.task, self.queue = event.task, event.queue or self.queue
+        self.task, self.queue = event.task or self.task, event.queue or self.queue
         self.worker = event.worker or self.worker
         detail, kind = event.detail, event.kind
         if kind == "progress":
@@ -166,20 +167,8 @@ class View:
 
     @property
     def state(self) -> str:
-        """The state of the whole: the least advanced task's, or how it ended."""
-        found = {node.state for node in self.nodes}
-        if self.run.error:
-            return "REFUSED"
-        if not found:
-            return "RETURNED"
-        for state in (states.RETRY, states.STARTED):
-            if state in found:
-                return state
-        if custom := found - set(STATES.values()) - {WAITING}:
-            return min(custom)
-        if self.open:
-            return min(found - states.READY_STATES - {WAITING} or {states.PENDING})
-        return next((state for state in (states.FAILURE, states.REVOKED) if state in found), states.SUCCESS)
+        """The state of the whole: what its tasks are at, or how it ended."""
+        return summary(self.run, self.nodes)
 
     @property
     def open(self) -> list[Node]:
@@ -300,7 +289,8 @@ def view(run: Run) -> View:
             nodes[task_id].state = state  # the event is lost, the result is not
     led_to = {after for _, after in planned}
     planned |= {(parent, task_id): "sent" for task_id, parent in parents.items() if task_id not in led_to}
-    shown = list(nodes.values())[:MAX_NODES]
+    never = datetime.max.replace(tzinfo=UTC)
+    shown = sorted(nodes.values(), key=lambda node: node.spans[0].start if node.spans else never)[:MAX_NODES]
     visible = {node.id for node in shown}
     edges = [
         (nodes[before], nodes[after], kind)
@@ -352,7 +342,7 @@ def _row(event: Event, start: datetime, nodes: dict[str, Node]) -> Row:
     state = event.detail.get("state") or STATES.get(event.kind, "")
     where = event.worker if event.kind not in ("sent",) else f"→ {event.queue}" if event.queue else ""
     node = nodes[event.task_id]
-    return Row(_after(event.time - start), event.kind, state, node.name, where, _sentence(event))
+    return Row(_after(event.time - start), event.kind, state, node.call or node.name, where, _sentence(event))
 
 
 def _sentence(event: Event) -> str:
@@ -407,6 +397,52 @@ def revoke(run: Run) -> int:
     if waiting:
         app.control.revoke(waiting, terminate=True)
     return len(waiting)
+
+
+@dataclass(frozen=True)
+class Recent:
+    """What was run lately: examples, and tasks that the API was given."""
+
+    runs: list[tuple[Run, str, int]]
+    tasks: list[Submission]
+
+    @property
+    def digest(self) -> str:
+        """A word that changes when anything does."""
+        seen = [(run.pk, state, count) for run, state, count in self.runs], [task.pk for task in self.tasks]
+        return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
+
+
+def recent(limit: int = 12) -> Recent:
+    """Return the newest runs, each with its state and how many tasks it has, and the newest tasks of the API.
+
+    Raises:
+        DatabaseError: the database does not answer.
+    """
+    found = list(Run.objects.prefetch_related(Prefetch("events", Event.objects.exclude(kind="log")))[:limit])
+    return Recent([(run, *_brief(run)) for run in found], list(Submission.objects.all()[:limit]))
+
+
+def _brief(run: Run) -> tuple[str, int]:
+    """Return the state of a run as its events have it, and how many tasks it has."""
+    nodes: dict[str, Node] = {}
+    for event in run.events.all():
+        nodes.setdefault(event.task_id, Node(event.task_id)).take(event)
+    return summary(run, nodes.values()), len(nodes)
+
+
+def summary(run: Run, nodes: Iterable[Node]) -> str:
+    """Return the state of a run as a whole: what its tasks are at, or how it ended."""
+    found = {node.state for node in nodes} - {WAITING}
+    if run.error:
+        return "REFUSED"
+    if not found:
+        return "RETURNED"
+    own = sorted(found - set(STATES.values()))
+    for state in (states.RETRY, *own, states.STARTED, states.RECEIVED, states.PENDING, states.FAILURE, states.REVOKED):
+        if state in found:
+            return state
+    return states.SUCCESS
 
 
 def find(run_id: uuid.UUID) -> Run | None:

@@ -214,8 +214,10 @@ class Task(BaseTask):
     ) -> None:
         """Set the task's state and what is to be known of it, as Celery's does."""
         super().update_state(task_id, state, meta, **kwargs)
-        header, about = _of(self, task_id)
+        header, about = _of(self)
         if header:
+            if task_id and task_id != about["id"]:  # a task may tell how far another one is
+                about = {"id": task_id, "task": ""}
             bounded = meta if len(repr(meta)) <= MAX_TEXT else text(repr(meta))
             _write("progress", header, about, state=state, meta=bounded)
 

@@ -1,13 +1,19 @@
-"""The page, the API, Django's admin and the probes."""
+"""The pages, the API, Django's admin and the probes."""
 
 from django.contrib import admin
 from django.urls import path
 
-from . import views
+from . import pages, views
 
 urlpatterns = [
-    path("", views.index, name="index"),
-    path("tasks/<uuid:task_id>", views.detail, name="detail"),
+    path("", pages.index, name="index"),
+    path("recent", pages.recent, name="recent"),
+    path("examples/<str:name>", pages.example, name="example"),
+    path("runs/<uuid:run_id>", pages.run, name="run"),
+    path("runs/<uuid:run_id>/live", pages.live, name="run-live"),
+    path("runs/<uuid:run_id>/revoke", pages.revoke, name="run-revoke"),
+    path("runs/<uuid:run_id>/again", pages.again, name="run-again"),
+    path("tasks/<uuid:task_id>", pages.task, name="detail"),
     path("api/tasks", views.api_tasks, name="api-tasks"),
     path("api/tasks/<uuid:task_id>", views.api_task, name="api-task"),
     path("api/examples", views.api_examples, name="api-examples"),

@@ -1,4 +1,4 @@
-"""The page for people, the JSON API for programs, and the probes for machines."""
+"""The JSON API for programs, and the probes for machines."""
 
 import json
 import logging
@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 from django.core.exceptions import RequestDataTooBig
 from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
-from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -18,7 +17,7 @@ from django.views.defaults import page_not_found
 from django.views.defaults import server_error as plain_server_error
 
 from . import files, limits, orders, registry, service, webhooks
-from .models import Submission, Thumbnail, Tick
+from .models import Submission, Thumbnail
 
 log = logging.getLogger(__name__)
 
@@ -26,78 +25,6 @@ log = logging.getLogger(__name__)
 def release() -> str:
     """Return the release that this process runs, if it was told."""
     return os.environ.get("CELERY_RELEASE", "")
-
-
-# --- the page -----------------------------------------------------------------------------------------------------
-
-
-def _page(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
-    return render(request, template, {"release": release(), **context}, status=status)
-
-
-def _last_tick() -> Tick | None:
-    try:
-        return Tick.objects.filter(name="beat").first()
-    except DatabaseError:
-        return None
-
-
-def _parse(text: str, wanted: Any) -> Any:
-    """Return what a person typed as the JSON value that it means; a string stays one."""
-    if wanted is str:
-        return text
-    if wanted == list[float]:
-        text = f"[{text.strip().strip('[]')}]"
-    try:
-        return _loads(text)
-    except ValueError:
-        return text  # validation says which argument it is and what it must be
-
-
-def _arguments(request: HttpRequest, example: service.Example) -> dict[str, Any]:
-    parameters = example.signature.parameters.values()
-    return {p.name: _parse(request.POST[p.name], p.annotation) for p in parameters if p.name in request.POST}
-
-
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-@never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
-def index(request: HttpRequest) -> HttpResponse:
-    """Show the examples, a form for the chosen one, and the recent tasks; POST submits."""
-    name = request.POST.get("task", request.GET.get("task", ""))
-    example = service.EXAMPLES.get(name) or next(iter(service.EXAMPLES.values()))
-    status, error = 200, None
-    if request.method == "POST":
-        try:
-            return redirect("detail", service.submit(name, [], _arguments(request, example)))
-        except service.BadRequest as bad:
-            status, error = 422, f"{bad}."
-        except service.Unavailable as away:
-            status, error = 503, f"Not accepted: {away} ({away.task_id})."
-    fields = [
-        (p.name, request.POST.get(p.name, _text(example.suggested[p.name])))
-        for p in example.signature.parameters.values()
-    ]
-    context = {"examples": service.EXAMPLES.values(), "chosen": example, "fields": fields, "error": error}
-    try:
-        context |= {"recent": service.recent(), "tick": _last_tick()}
-    except service.Unavailable as away:
-        context["notice"] = f"No list of recent tasks: {away}."
-    return _page(request, "tasks/index.html", context, status)
-
-
-@never_cache
-@require_safe
-def detail(request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
-    """Show one task; the page's script follows it."""
-    record = service.record_of(task_id)
-    try:
-        return _page(request, "tasks/detail.html", {"task": service.describe(task_id, record), "id": task_id})
-    except service.Unavailable as away:
-        return _page(request, "tasks/detail.html", {"id": task_id, "error": f"No state: {away}."}, 503)
 
 
 # --- the API ------------------------------------------------------------------------------------------------------

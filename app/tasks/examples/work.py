@@ -23,7 +23,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pydantic import AfterValidator, Field
 
-from .. import files, outbound, webhooks
+from .. import files, outbound, timeline, webhooks
 from ..celery import app
 from ..models import Delivery, ReportPart, Thumbnail, Upload
 from ..outbound import Refused, Unreachable
@@ -33,7 +33,7 @@ from ..tasks import KEEP_RECORDS, add
 log = get_task_logger(__name__)
 
 
-class DatabaseTask(Task):  # type: ignore[type-arg]  # of Celery, which knows no parameters
+class DatabaseTask(timeline.Task):
     """A task that waits for the database while it is away, for as long as that takes."""
 
     autoretry_for = (OperationalError, InterfaceError)
