@@ -80,7 +80,7 @@ class Example:
         }
         return create_model(self.name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
 
-    @property
+    @cached_property
     def schema(self) -> dict[str, Any]:
         """The arguments as a JSON schema."""
         return self.model.model_json_schema()
@@ -90,13 +90,13 @@ class Example:
         """The arguments that are files, and of which kind."""
         return {name: of["upload"] for name, of in self.schema.get("properties", {}).items() if "upload" in of}
 
-    @property
+    @cached_property
     def source(self) -> str:
         """The code of the function, without its decorator."""
         lines = inspect.getsource(self.function)
         return lines[lines.index("def ") :]
 
-    @property
+    @cached_property
     def tasks(self) -> dict[str, str]:
         """The code of each task that the function names, by its name."""
         found: dict[str, str] = {}

@@ -34,7 +34,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def until(holds: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+def until(holds: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     """Return the first true answer; raise AssertionError if there is none in time."""
     deadline = time.monotonic() + seconds
     while not (found := holds()):
@@ -65,7 +65,7 @@ class Live:
         assert "url" in answer, answer
         return str(answer["url"])
 
-    def reaches(self, url: str, holds: Callable[[Any], Any], seconds: float = 30) -> Any:
+    def reaches(self, url: str, holds: Callable[[Any], Any], seconds: float = 60) -> Any:
         """Return the first document at an address for which this holds."""
         seen: list[Any] = [None]
 
@@ -120,10 +120,10 @@ class Local(Live):
             memcached = free_port()
             self.spawn("memcached", MEMCACHED, "-u", "nobody", "-l", "127.0.0.1", "-p", str(memcached))
             self.environment["MEMCACHED_URL"] = f"cache+memcached://127.0.0.1:{memcached}/"
-        subprocess.run([sys.executable, "manage.py", "migrate", "-v", "0"], cwd=APP, env=self.environment, check=True)
         self.worker = self.spawn("worker", sys.executable, "-m", "celery", "-A", "tasks", "worker", *WORKER)
         serve = ["-m", "gunicorn", "tasks.wsgi", "--bind", f"127.0.0.1:{port}", "--threads", "8", "--no-control-socket"]
         self.spawn("web", sys.executable, *serve)
+        subprocess.run([sys.executable, "manage.py", "migrate", "-v", "0"], cwd=APP, env=self.environment, check=True)
         until(lambda: b" ready." in (folder / "worker.log").read_bytes(), f"the worker is ready; see {folder}/*.log")
         until(self.answers, f"the app answers; see {folder}/*.log")
 
