@@ -25,7 +25,7 @@ def worker_program(worker: Mapping[str, Any], defaults: Mapping[str, Any], host:
         host: the host's name, for the node's.
 
     Returns:
-        ``program`` and ``node`` names, ``queues``, ``arguments`` (of ``celery worker``),
+        ``program`` and ``node`` names, the file of its ``report``, ``queues``, ``arguments`` (of ``celery worker``),
         ``stop_wait`` in seconds, ``environment``.
     """
     name = worker["name"]
@@ -39,10 +39,12 @@ def worker_program(worker: Mapping[str, Any], defaults: Mapping[str, Any], host:
         arguments.append(f"--soft-time-limit={worker.get('soft_time_limit', min(defaults['soft_time_limit'], limit))}")
     arguments.append(f"--loglevel={worker.get('loglevel', 'INFO')}")
     arguments += worker.get("arguments", [])
+    program = name if name == "celery" else f"celery-{name}"
     margin = defaults["stop_wait"] - defaults["time_limit"]
     return {
         "name": name,
-        "program": name if name == "celery" else f"celery-{name}",
+        "program": program,
+        "report": f"/run/celery/{program}.json",  # runtime/celery_on_hosts/liveness.py
         "node": f"{name}@{host}",
         "pool": pool,
         "queues": list(worker["queues"]),

@@ -30,7 +30,10 @@ RESERVED_ENVIRONMENT = ("CELERY_APP", "CELERY_BROKER_URL", "CELERY_LOADER", "CEL
 # options of `celery worker` that a key says, so that preflight and health know of them
 OPTION_KEYS = {f"--{key.replace('_', '-')}": key for key in WORKER_KEYS[1:12]}
 OPTION_KEYS |= {"-Q": "queues", "-P": "pool", "-c": "concurrency", "-l": "loglevel", "-n": "name", "--hostname": "name"}
-BOOLEANS = ("celery_beat_enabled", "celery_web_enabled", "celery_database_enabled", "celery_flower_enabled")
+BOOLEANS = (
+    *("celery_beat_enabled", "celery_web_enabled", "celery_database_enabled", "celery_flower_enabled"),
+    "celery_handover",
+)
 POSITIVE = (
     *("celery_time_limit", "celery_soft_time_limit", "celery_stop_wait", "celery_prefetch_multiplier"),
     *("celery_redis_visibility_timeout", "celery_rabbitmq_consumer_timeout", "celery_releases_kept"),

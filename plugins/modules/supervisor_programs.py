@@ -11,6 +11,8 @@ description:
     files of programs that the same owner has no more, and makes the running supervisord match.
   - Works as C(supervisorctl update) does, but stops all the programs that have to stop at once, so that several
     workers finish what they hold side by side.
+  - A program of O(handover) is never away. Its old process goes on under the name C(NAME-leaving-PID) until the new one
+    is ready, and is stopped then, without being waited for. One that does not get ready is taken back.
   - Compares with what runs, not with what this run wrote, so that a deployment which was interrupted is finished.
 options:
   owner:
@@ -29,6 +31,17 @@ options:
     description: supervisord's control socket.
     type: path
     default: /run/supervisor.sock
+  handover:
+    description:
+      - Programs of which the new process is up before the old one goes, and the file in which each says that it is
+        ready, as JSON with its C(pid) and C(connected).
+      - supervisord has to have the extension C(supervisor_handover) of the role C(supervisor).
+    type: dict
+    default: {}
+  ready_timeout:
+    description: Seconds in which a new process of O(handover) has to be ready.
+    type: int
+    default: 60
   timeout:
     description: Seconds to wait for programs to stop. Longer than the longest C(stopwaitsecs).
     type: int
@@ -49,10 +62,11 @@ programs:
   description: What was done, program by program.
   returned: always
   type: dict
-  sample: {celery: restarted, celery-low: started, celery-old: removed}
+  sample: {celery: handed over, celery-low: started, celerybeat: restarted, celery-old: removed}
 """
 
 import http.client
+import json
 import os
 import re
 import socket
@@ -64,7 +78,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 STOPPED = {"STOPPED", "EXITED", "FATAL"}
-RUNNING = {"STARTING", "RUNNING", "BACKOFF"}
+LEAVING = "-leaving-"
+BAD_NAME = 10  # of supervisord's faults
 
 
 class _Transport(xmlrpc.client.Transport):
@@ -123,40 +138,111 @@ def write(directory: str, programs: dict[str, str]) -> None:
         os.rename(temporary, os.path.join(directory, f"{name}.conf"))
 
 
-def apply(server: Any, wanted: set[str], stale: list[str], directory: str, timeout: float) -> dict[str, str]:
-    """Make the running supervisord match its files, for these programs only, and say what was done to each.
+class Programs:
+    """The programs of a running supervisord.
 
-    A stale program's file goes last, so that a run which is interrupted is finished by the next.
-    Raises TimeoutError when a program does not stop within ``timeout`` seconds.
+    Args:
+        server: supervisord's XML-RPC.
+        timeout: seconds that a program may take to stop.
+        handover: see the module's option.
+        ready_timeout: seconds that a program may take to get ready.
     """
-    added, changed = (sorted(wanted & set(names)) for names in server.reloadConfig()[0][:2])
-    active = {one["group"] for one in server.getAllProcessInfo()}
-    removed = [name for name in stale if name in active]
-    leaving = [*changed, *removed]
-    for name in leaving:
-        server.stopProcessGroup(name, False)
-    for name in added:
-        server.addProcessGroup(name)
-    deadline = time.monotonic() + timeout
-    waiting = set(leaving)
-    while waiting:
-        stopping = {one["group"] for one in server.getAllProcessInfo() if one["statename"] not in STOPPED}
-        # Each goes on as soon as it has stopped: one that stops slowly holds up nobody else.
-        for name in sorted(waiting - stopping):
-            server.removeProcessGroup(name)
-            if name in changed:
-                server.addProcessGroup(name)
-        waiting &= stopping
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"still stopping after {timeout:.0f} s: {', '.join(sorted(waiting))}")
-        if waiting:
-            time.sleep(0.1)
-    for name in stale:
-        os.unlink(os.path.join(directory, f"{name}.conf"))
-    done = {name: "started" for name in added}
-    done |= {name: "restarted" for name in changed}
-    done |= {name: "removed" for name in stale}
-    return done
+
+    def __init__(self, server: Any, timeout: float, handover: dict[str, str], ready_timeout: float) -> None:
+        self.supervisor, self.handover = server.supervisor, server.handover
+        self.timeout = timeout
+        self.files = handover
+        self.ready_timeout = ready_timeout
+
+    def apply(self, wanted: set[str], stale: list[str], directory: str) -> dict[str, str]:
+        """Make the running supervisord match its files, for these programs only, and say what was done to each.
+
+        A stale program's file goes last, so that a run which is interrupted is finished by the next.
+        Raises TimeoutError when a program does not stop, or does not get ready, in time.
+        """
+        added, changed = (sorted(wanted & set(names)) for names in self.supervisor.reloadConfig()[0][:2])
+        state = {one["group"]: one for one in self.supervisor.getAllProcessInfo()}
+        removed = [name for name in stale if name in state]
+        handed = {
+            name: f"{name}{LEAVING}{state[name]['pid']}"
+            for name in changed
+            if name in self.files and state[name]["statename"] == "RUNNING"
+        }
+        # First those that can be taken back: where that is needed, nothing else was touched.
+        for name, leaving in handed.items():
+            self.handover.rename(name, leaving)
+            self.supervisor.addProcessGroup(name)
+        self._wait_until_ready(handed)
+        stopping = [name for name in changed if name not in handed]
+        for name in [*stopping, *removed]:
+            self.supervisor.stopProcessGroup(name, False)
+        for name in added:
+            self.supervisor.addProcessGroup(name)
+        self._wait_until_stopped(set(stopping) | set(removed), set(stopping))
+        for one in self.supervisor.getAllProcessInfo():  # of a run that was interrupted
+            if one["statename"] == "RUNNING" and one["group"].rpartition(LEAVING)[0] in wanted:
+                self._stop(one["group"])
+        for name in stale:
+            os.unlink(os.path.join(directory, f"{name}.conf"))
+        done = {name: "started" for name in added}
+        done |= {name: "handed over" if name in handed else "restarted" for name in changed}
+        done |= {name: "removed" for name in stale}
+        return done
+
+    def _wait_until_stopped(self, waiting: set[str], again: set[str]) -> None:
+        """Wait for programs, and start those of ``again`` with what their files say now."""
+        deadline = time.monotonic() + self.timeout
+        while waiting:
+            infos = self.supervisor.getAllProcessInfo()
+            stopping = {one["group"] for one in infos if one["statename"] not in STOPPED}
+            # Each goes on as soon as it has stopped: one that stops slowly holds up nobody else.
+            for name in sorted(waiting - stopping):
+                self.supervisor.removeProcessGroup(name)
+                if name in again:
+                    self.supervisor.addProcessGroup(name)
+            waiting = waiting & stopping
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"still stopping after {self.timeout:.0f} s: {', '.join(sorted(waiting))}")
+            if waiting:
+                time.sleep(0.1)
+
+    def _wait_until_ready(self, handed: dict[str, str]) -> None:
+        """Wait until the new processes are ready, and stop each old one then; take back what does not get ready."""
+        waiting, deadline = dict(handed), time.monotonic() + self.ready_timeout
+        while waiting and time.monotonic() < deadline:
+            pids = {one["group"]: one["pid"] for one in self.supervisor.getAllProcessInfo()}
+            for name, leaving in list(waiting.items()):
+                if pids[name] and ready(self.files[name], pids[name]):
+                    del waiting[name]
+                    self._stop(leaving)
+            if waiting:
+                time.sleep(0.05)
+        if not waiting:
+            return
+        for name in waiting:
+            self.supervisor.stopProcessGroup(name, False)
+        self._wait_until_stopped(set(waiting), set())
+        for name, leaving in waiting.items():
+            self.handover.rename(leaving, name)
+        names = ", ".join(sorted(waiting))
+        raise TimeoutError(f"not ready after {self.ready_timeout:.0f} s: {names}; the old process goes on")
+
+    def _stop(self, leaving: str) -> None:
+        try:
+            self.supervisor.stopProcessGroup(leaving, False)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != BAD_NAME:  # it has ended by itself, and was forgotten
+                raise
+
+
+def ready(file: str, pid: int) -> bool:
+    """Whether a process has said in its file that it is ready."""
+    try:
+        with open(file, encoding="utf-8") as said:
+            report = json.load(said)
+    except (OSError, ValueError):
+        return False
+    return report.get("pid") == pid and bool(report.get("connected"))
 
 
 def main() -> None:
@@ -167,6 +253,8 @@ def main() -> None:
             "content": {"type": "str", "required": True},
             "directory": {"type": "path", "default": "/etc/supervisor/conf.d"},
             "socket": {"type": "path", "default": "/run/supervisor.sock"},
+            "handover": {"type": "dict", "default": {}},
+            "ready_timeout": {"type": "int", "default": 60},
             "timeout": {"type": "int", "default": 900},
         },
         supports_check_mode=True,
@@ -193,9 +281,10 @@ def main() -> None:
         said |= {name: "removed" for name in stale}
         module.exit_json(changed=bool(said), programs=said, diff=diff)
     write(options["directory"], differing)
-    server = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(options["socket"])).supervisor
+    server = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(options["socket"]))
+    programs = Programs(server, options["timeout"], options["handover"], options["ready_timeout"])
     try:
-        done = apply(server, set(wanted), stale, options["directory"], options["timeout"])
+        done = programs.apply(set(wanted), stale, options["directory"])
     except (OSError, xmlrpc.client.Fault, TimeoutError) as error:
         module.fail_json(
             msg=f"supervisord on {options['socket']}: {error}. See `systemctl status supervisor`, "

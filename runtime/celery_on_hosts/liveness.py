@@ -66,7 +66,7 @@ class Reporter:
             report = {**self.common, "heartbeat": time.time(), **self.describe()}
             scratch = self.path.with_name(f".{self.path.name}.{self.pid}")
             with self._lock:
-                if not self._ended:
+                if not self._ended and not self._succeeded():
                     scratch.write_text(json.dumps(report), encoding="utf-8")
                     scratch.replace(self.path)
         except Exception as error:
@@ -75,6 +75,14 @@ class Reporter:
                 logger.warning("liveness: cannot write %s, health will call this program dead: %s", self.path, error)
         else:
             self._failed = False
+
+    def _succeeded(self) -> bool:
+        """Whether a younger process of the same program lives: it is handed over, and the report is that one's."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            other = json.loads(self.path.read_text(encoding="utf-8"))
+            younger = other["pid"] != self.pid and other["started"] > self.common["started"]
+            return bool(younger and Path(f"/proc/{other['pid']}").exists())
+        return False
 
     def remove(self) -> None:
         """Take the file away at the end of the process that made it, unless its successor already wrote one."""

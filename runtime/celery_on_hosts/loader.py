@@ -134,7 +134,7 @@ class Loader(AppLoader):
 
     def on_worker_init(self) -> None:
         """A worker waits for its broker and its result store as long as it takes; see SERVER_RETRY."""
-        from . import control, pool, results  # noqa: F401  (control registers itself)
+        from . import control, pool, results
 
         pool.install()
         results.install()
@@ -142,6 +142,8 @@ class Loader(AppLoader):
         self.app.conf.finalize()
         self._serve()
         self._default("result_backend_always_retry", True)
+        if self.platform.broker == "rabbitmq":
+            control.own_mailbox(self.app)
 
     def on_worker_process_init(self) -> None:
         """A child of the pool, which runs tasks, can wait for the broker as nobody else can: it is their only job."""

@@ -7,8 +7,8 @@ success may stand whose chord was never told; only the process that ran a task k
 
 A task that kills its worker is parked before its neighbours are. The broker counts every message that a dead worker
 had in hand, also those that had only been fetched: when such a task reaches the delivery limit, so do they. Each task
-that runs is a file in ``/run/celery/<program>.running/`` while it does, and what is there when a worker starts was
-running when the last one died. That is a strike against it. From the first on it runs only while no other struck one
+that runs is a file in ``/run/celery/<program>.running/<pid>/`` while it does, and what is there of a worker that is no
+more was running when it died. That is a strike against it. From the first on it runs only while no other struck one
 does, so that an innocent task that ran beside it proves itself; with ``crash_limit`` strikes it is rejected, which
 parks it on either broker.
 
@@ -20,8 +20,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -46,7 +48,8 @@ class Strikes:
     """
 
     def __init__(self, program: str, limit: int) -> None:
-        self.running = run_dir() / f"{program}.running"
+        self.program = run_dir() / f"{program}.running"
+        self.running = self.program / str(os.getpid())  # a predecessor may still run what it holds
         self.path = run_dir() / f"{program}.strikes.json"
         self.limit = limit
         self.counts: dict[str, tuple[int, float]] = {}
@@ -72,11 +75,16 @@ class Strikes:
         with contextlib.suppress(OSError, ValueError):
             known = json.loads(self.path.read_text(encoding="utf-8"))
             self.counts = {name: (n, when) for name, (n, when) in known.items() if when > now - KEPT_SECONDS}
-        self.running.mkdir(exist_ok=True)
-        for file in sorted(self.running.iterdir()):
-            self.counts[file.name] = (self.of(file.name) + 1, now)
-            logger.warning("task %s ran when this worker died: %d of %d", file.name, self.of(file.name), self.limit)
-            file.unlink(missing_ok=True)
+        self.running.mkdir(parents=True, exist_ok=True)
+        for folder in self.program.iterdir():
+            if folder != self.running and Path(f"/proc/{folder.name}").exists():
+                continue
+            for file in sorted(folder.iterdir()):
+                self.counts[file.name] = (self.of(file.name) + 1, now)
+                logger.warning("task %s ran when this worker died: %d of %d", file.name, self.of(file.name), self.limit)
+                file.unlink(missing_ok=True)
+            if folder != self.running:
+                folder.rmdir()
         self.write()
 
     def write(self) -> None:
@@ -107,8 +115,7 @@ class Strikes:
 
     def stopped(self, **_: Any) -> None:
         """Nothing runs any more: what is still marked was ended otherwise, by its time limit for one."""
-        for file in self.running.iterdir():
-            file.unlink(missing_ok=True)
+        shutil.rmtree(self.running, ignore_errors=True)
 
 
 def name_of(task_id: str) -> str:

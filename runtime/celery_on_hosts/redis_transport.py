@@ -10,17 +10,21 @@ again each second for producers that leave none (``brpop_timeout``, as in kombu'
 
 What a worker holds it confirms three times within ``visibility_timeout``, from a thread, so that this may be short and
 a task long. What nobody confirms goes back to its queue, ``delivery_limit`` times, then into the list ``celery.dead``;
-so does what a worker rejects. Times are those of the server's clock.
+so does what a worker rejects. What a process of the same host held that is no more goes back at once, when a worker
+begins to consume. Times are those of the server's clock.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
+import uuid
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from queue import Empty
 from time import monotonic
 from types import MappingProxyType
@@ -35,14 +39,15 @@ DEAD = "celery.dead"
 WAKE = "celery.wake."
 WAKE_SECONDS = 60
 DELIVERIES = "unacked_deliveries"
+HOLDERS = "unacked_holders"
 MAX_TAGS = 500  # in one call of a script
 ERRORS = tuple(error for errors in redis.get_redis_error_classes() for error in errors)
 
 logger = get_logger(__name__)
 
-# What all begin with. KEYS: unacked, unacked_index, unacked_deliveries, celery.dead.
+# What all begin with. KEYS: unacked, unacked_index, unacked_deliveries, celery.dead, unacked_holders.
 _COMMON = """
-local unacked, index, deliveries, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local unacked, index, deliveries, dead, holders = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local clock = redis.call('TIME')
 local now = string.format('%d.%06d', clock[1], clock[2])
 local function park(message, queue, reason, count)
@@ -51,13 +56,14 @@ local function park(message, queue, reason, count)
 end
 """
 
-# Take the first message of these lists. More KEYS: the lists. ARGV: for each its queue, and whether it is acknowledged.
+# Take the first message of these lists. More KEYS: the lists. ARGV: who takes; for each list its queue, and whether it
+# is acknowledged.
 # A record is what kombu's would be, with the nameless exchange, which every queue is bound to by its name.
 TAKE = (
     _COMMON
     + """
-for i = 5, #KEYS do
-  local queue, acknowledged = ARGV[2 * i - 9], ARGV[2 * i - 8] == '1'
+for i = 6, #KEYS do
+  local queue, acknowledged = ARGV[2 * i - 10], ARGV[2 * i - 9] == '1'
   local message = redis.call('RPOP', KEYS[i])
   while message do
     local readable, fields = pcall(cjson.decode, message)
@@ -66,6 +72,7 @@ for i = 5, #KEYS do
     if tag then
       if acknowledged then
         redis.call('HSET', unacked, tag, '[' .. message .. ',"",' .. cjson.encode(queue) .. ']')
+        redis.call('HSET', holders, tag, ARGV[1])
         redis.call('ZADD', index, now, tag)
       end
       return {queue, message, redis.call('HGET', deliveries, tag) or 0}
@@ -83,6 +90,7 @@ for _, tag in ipairs(ARGV) do
   redis.call('ZREM', KEYS[2], tag)
   redis.call('HDEL', KEYS[1], tag)
   redis.call('HDEL', KEYS[3], tag)
+  redis.call('HDEL', KEYS[5], tag)
 end
 """
 
@@ -94,10 +102,11 @@ for _, tag in ipairs(ARGV) do
 end
 """
 
-# Give messages back. ARGV: why (lost, requeued, returned, rejected), the delivery limit, kombu's separator between a
-# queue's name and a priority, a prefix of keys, the priority steps with commas; then tags, the last one first, for it
-# ends behind the others; or for lost an age in seconds. A server that has just started waits as long for the workers
-# to come back before it calls a message lost. Returns those that kombu's transport recorded, which knows where to.
+# Give messages back. ARGV: why (lost, left, requeued, returned, rejected), the delivery limit, kombu's separator
+# between a queue's name and a priority, a prefix of keys, the priority steps with commas; then tags, the last one
+# first, for it ends behind the others; or for lost an age in seconds. A server that has just started waits as long for
+# the workers to come back before it calls a message lost. Returns those that kombu's transport recorded, which knows
+# where to.
 RELEASE = (
     _COMMON
     + """
@@ -112,6 +121,7 @@ end
 local foreign = {}
 for _, tag in ipairs(tags) do
   local record = redis.call('HGET', unacked, tag)
+  redis.call('HDEL', holders, tag)
   if not record then
     redis.call('ZREM', index, tag)
   else
@@ -163,7 +173,7 @@ class QoS(redis.QoS):
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run one of the scripts on this module's keys."""
-        return self._client.eval(script, 4, *self.channel.keys, *arguments)
+        return self._client.eval(script, 5, *self.channel.keys, *arguments)
 
     def can_consume(self) -> bool:
         """A take that was sent is read whatever the limit says by then: its message is ours already."""
@@ -197,7 +207,8 @@ class QoS(redis.QoS):
         """Give messages back.
 
         Args:
-            why: ``lost`` (counted), ``requeued`` (counted, to the end), ``returned`` (not counted), ``rejected``.
+            why: ``lost`` and ``left`` (counted), ``requeued`` (counted, to the end), ``returned`` (not counted),
+                ``rejected``.
             rest: tags, or for ``lost`` after how many seconds a message is that.
         """
         channel = self.channel
@@ -206,6 +217,13 @@ class QoS(redis.QoS):
         foreign = self.run(RELEASE, why, limit, channel.sep, channel.global_keyprefix, steps, *rest)
         for tag in foreign or ():
             super().restore_by_tag(bytes_to_str(tag))
+
+    def restore_left(self) -> None:
+        """Put back what processes of this host held that are no more."""
+        holders = self._client.hgetall(self.channel.keys[-1])
+        left = [bytes_to_str(tag) for tag, holder in holders.items() if is_gone(bytes_to_str(holder))]
+        for some in _batches(left):
+            self.release("left", *some)
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
         """Give a message back that nobody has begun."""
@@ -295,6 +313,41 @@ class _Keeper:
             logger.warning("redis: cannot confirm the tasks in hand, they may run twice: %s", error)
 
 
+def host() -> str:
+    """What tells this host from others: its name, and systemd's identity of it."""
+    try:
+        identity = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except OSError:
+        identity = ""
+    return f"{socket.gethostname()}.{identity}"
+
+
+def holder() -> str:
+    """What this process is called where it is written down who holds a message."""
+    if _Me.pid != os.getpid():
+        _Me.pid, _Me.name = os.getpid(), f"{host()}/{os.getpid()}/{uuid.uuid4().hex}"
+    return _Me.name
+
+
+def is_gone(name: str) -> bool:
+    """Whether a holder was a process of this host that has ended. (One whose number another process has now is not
+    known to be; the timeout sees to it.)
+
+    Args:
+        name: as ``holder`` makes it.
+    """
+    where, pid, _ = name.rsplit("/", 2)
+    if where != host() or name == holder():
+        return False
+    return pid == str(os.getpid()) or not Path(f"/proc/{pid}").exists()
+
+
+class _Me:
+    pid = 0
+    name = ""
+    began_as = 0  # the process that has put back what its predecessors held
+
+
 def _batches(tags: list[str]) -> Iterator[list[str]]:
     return (tags[start : start + MAX_TAGS] for start in range(0, len(tags), MAX_TAGS))
 
@@ -335,7 +388,7 @@ class Channel(redis.Channel):
     @property
     def keys(self) -> list[str]:
         """The keys of this module's scripts."""
-        names = (self.unacked_key, self.unacked_index_key, DELIVERIES, DEAD)
+        names = (self.unacked_key, self.unacked_index_key, DELIVERIES, DEAD, HOLDERS)
         return [self.global_keyprefix + name for name in names]
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
@@ -344,6 +397,9 @@ class Channel(redis.Channel):
         self._empty = False
         if not no_ack:
             _Keeper.watch(self.qos)
+            if _Me.began_as != os.getpid():
+                self.qos.restore_left()
+                _Me.began_as = os.getpid()
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
@@ -364,9 +420,10 @@ class Channel(redis.Channel):
     def _arguments(self, queues: Iterable[str], no_ack: Iterable[str]) -> Iterator[Any]:
         """What follows the script in a take from these queues, in this order, the first priority of each before."""
         lists = [(self._q_for_pri(queue, step), queue) for step in self.priority_steps for queue in queues]
-        yield 4 + len(lists)
+        yield 5 + len(lists)
         yield from self.keys
         yield from (self.global_keyprefix + name for name, _ in lists)
+        yield holder()
         for _, queue in lists:
             yield queue
             yield int(queue not in no_ack)

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import PLAIN, RUNTIME
 
+from celery_on_hosts.liveness import Reporter
+
 BEAT = PLAIN + "app.conf.beat_schedule = {'t': {'task': 'tasks.t', 'schedule': 1.0}}\n@app.task\ndef t(): pass\n"
 
 
@@ -56,6 +58,25 @@ def test_worker(platform, app_dir, tmp_path, pool):
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(20) == 0
     assert not path.exists()
+
+
+def test_a_worker_that_is_handed_over_leaves_the_report_to_its_successor(tmp_path, monkeypatch):
+    monkeypatch.setenv("CELERY_RUN_DIR", str(tmp_path))
+    old, new = (Reporter("celery", "worker", dict) for _ in range(2))
+    successor = subprocess.Popen(["sleep", "60"])
+    new.common["pid"], new.common["started"] = successor.pid, old.common["started"] + 1
+
+    def reported():
+        return json.loads((tmp_path / "celery.json").read_text())["pid"]
+
+    old.write()
+    new.write()
+    old.write()
+    assert reported() == successor.pid
+    successor.kill()
+    successor.wait()
+    old.write()
+    assert reported() == os.getpid(), "its successor is gone: it is the program again"
 
 
 def test_a_worker_by_hand_writes_nothing(platform, app_dir, tmp_path):

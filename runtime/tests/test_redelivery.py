@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,6 +41,16 @@ def test_what_ran_when_the_worker_died_is_counted(strikes):
     after.begins(task_id="a/../b")
     assert died_again(after).of(name_of("a/../b")) == 2
     assert died_again(after).of(name_of("a/../b")) == 2, "it did not run when this one died"
+
+
+def test_what_a_predecessor_still_runs_is_not_counted(strikes):
+    predecessor = Strikes("celery", 3)
+    predecessor.running = strikes.program / str(os.getppid())  # a process that lives
+    predecessor.running.mkdir()
+    predecessor.begins(task_id="long")
+    assert not died_again(strikes).counts
+    predecessor.stopped()
+    assert not predecessor.running.exists()
 
 
 def test_a_worker_that_stops_leaves_nothing(strikes):

@@ -24,6 +24,8 @@ from redis import Redis
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import OutOfMemoryError
 
+from celery_on_hosts import redis_transport
+
 ATOMIC = "celery_on_hosts.redis_transport:Transport"
 STOCK = "kombu.transport.redis:Transport"
 HERE = Path(__file__).parent
@@ -287,6 +289,30 @@ def test_what_is_confirmed_is_not_lost(connect, redis):
         time.sleep(0.2)
         overdue(other, 0.6)
     assert (redis.llen("q"), redis.hlen("unacked")) == (0, 1)
+
+
+def test_what_a_dead_process_of_this_host_held_comes_back_when_a_worker_begins(connect, redis, monkeypatch):
+    connection = connect()
+    publish(connection, "ours", "dead", "reborn", "elsewhere", "waits")
+    held = {message.payload: message for message in (get(connection) for _ in range(4))}
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    holders = {
+        "dead": f"{redis_transport.host()}/{ended.pid}/x",
+        "reborn": f"{redis_transport.host()}/{os.getpid()}/x",  # its number is ours now
+        "elsewhere": f"other.host/{ended.pid}/x",
+    }
+    for payload, holder in holders.items():
+        redis.hset("unacked_holders", held[payload].delivery_tag, holder)
+        forget(held[payload])
+    monkeypatch.setattr(redis_transport._Me, "began_as", 0)
+    came = [message for message, _ in drain(connect(), number=3)]
+    assert sorted(message.payload for message in came) == ["dead", "reborn", "waits"]
+    assert came[-1].payload == "waits"
+    assert all(message.headers.get("redelivered") for message in came[:2])
+    for message in (held["ours"], *came):
+        message.ack()
+    assert redis.hlen("unacked_holders") == redis.hlen("unacked") == 1
 
 
 def test_a_server_that_has_just_started_waits_for_the_workers(connect, redis):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.faults.trial import Fault, Trial
+from tests.hosts.support import ROOT
 
 BOTH = ("rabbitmq", "redis")
 FAULTS: dict[str, Fault] = {}
@@ -105,6 +109,26 @@ def results_away(trial: Trial) -> None:
     trial.serving()
 
 
+@fault("F14", "a release in the middle of the load", "no")
+def released(trial: Trial) -> None:
+    host, first = trial.host, trial.host.releases()
+    with tempfile.TemporaryDirectory() as folder:
+        app = shutil.copytree(ROOT / "app", Path(folder) / "app", ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        seen = [first]
+        for number in trial.times(3):
+            with (app / "tasks/__init__.py").open("a") as code:
+                code.write(f"# release {number}\n")
+            host.deploy(celery_app_source=str(app))
+            seen.append(host.releases())
+            assert len(seen[-1]) == 1, f"the workers run several releases: {seen[-1]}"
+            assert seen[-1] != seen[-2], f"the workers run the old release: {seen[-1]}"
+            trial.say(f"every worker runs {', '.join(seen[-1])}")
+            trial.pause(2, 4)
+    host.deploy()
+    assert host.releases() == first, f"not the first release again: {host.releases()}"
+    trial.say("the first release runs again")
+
+
 @fault("F16", "broker out of memory and of disk", "no")
 def broker_full(trial: Trial) -> None:
     host = trial.host
@@ -126,9 +150,7 @@ def broker_full(trial: Trial) -> None:
     host.redis("config", "set", "maxmemory", before)
 
 
-@fault(
-    "F17", "a task that kills its worker each time", "bounded", sample=("rabbitmq",)
-)  # Redis takes a minute for each try
+@fault("F17", "a task that kills its worker each time", "bounded", sample=BOTH)
 def poison(trial: Trial) -> None:
     trial.say("a task that kills its worker")
     trial.until_parked("crash.delay('worker')")

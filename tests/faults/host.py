@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import testinfra
 
+from tests.deployments.support import Deployments
 from tests.hosts.support import ROOT, Platform, Site, eventually
 
 # Ends a file system as a power cut would: nothing that is not on disk yet gets there any more. The numbers are
@@ -225,6 +226,24 @@ class Host(Site):
             yield
         finally:
             self.podman("update", "--memory", "1t")
+
+    def deploy(self, **variables: Any) -> None:
+        """Deploy to it, as `make deploy` does.
+
+        Args:
+            variables: what is different from the inventory.
+
+        Raises:
+            AssertionError: the deployment failed; with what it said last.
+        """
+        done = Deployments(self.platform.inventory).run(**variables)
+        assert done.status == 0, done.said[-3000:]
+
+    def releases(self) -> set[str]:
+        """The releases that its workers say they run."""
+        said = self.run("celery inspect release --json --timeout 10")
+        answers: dict[str, dict[str, str]] = json.loads(next(x for x in said.splitlines() if x.startswith("{")))
+        return {answer["release"] for answer in answers.values()}
 
     # --- what it holds ------------------------------------------------------------------------------------------
 

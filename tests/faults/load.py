@@ -9,8 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from tests.faults.host import Host
 
@@ -24,10 +26,12 @@ class Producer:
     Args:
         host: where.
         options: see producer.py.
-        note: called with the kind, the ids and the error (None when accepted) of each call.
+        note: called with the kind, the ids, the error (None when accepted) of each call, and whether it was sent again.
     """
 
-    def __init__(self, host: Host, options: dict[str, Any], note: Callable[[str, list[str], str | None], None]) -> None:
+    def __init__(
+        self, host: Host, options: dict[str, Any], note: Callable[[str, list[str], str | None, bool], None]
+    ) -> None:
         self.host = host
         self.options = options
         self.note = note
@@ -55,7 +59,7 @@ class Producer:
                     said = json.loads(line)
                 except ValueError:  # cut off with its host
                     continue
-                self.note(said["kind"], said["ids"], said.get("refused"))
+                self.note(said["kind"], said["ids"], said.get("refused"), said["again"])
             self._process.wait()
             self._end.wait(0.5)
 
@@ -66,7 +70,7 @@ class Load:
     Args:
         host: where to.
         seed: what the producers choose by.
-        rate: calls a second of each of the producers on the host; the web API gets two a second.
+        rate: calls a second of each of the producers on the host; the web API gets two a second, and an order a second.
         producers: how many there are on the host.
         mix: kinds of task and their weights; see producer.py.
         eta: seconds ahead, from and to.
@@ -85,19 +89,21 @@ class Load:
         self.begun = time.time()
         self.accepted: dict[str, str] = {}  # kind by id
         self.refused: Counter[str] = Counter()  # by error
+        self.again = 0  # accepted calls that Celery sent again, not knowing whether the broker has the first
         self._lock = threading.Lock()
         self._end = threading.Event()
         self._how: dict[str, Any] = {"rate": rate, "mix": mix or MIX, "eta": eta, "seed": seed, "port": None}
         self._number = producers
         self._producers: list[Producer] = []
-        self._web = threading.Thread(target=self._keep_posting, daemon=True)
+        self.product = f"sold since {self.begun:.3f}"
+        self._web = [threading.Thread(target=task, daemon=True) for task in self._posting()]
 
     def start(self) -> Load:
         """Begin to send."""
         for number in range(self._number):
             self._producers.append(self._producer(seed=self._how["seed"] + number))
-        if "web" in self.host.platform.features:
-            self._web.start()
+        for thread in self._web:
+            thread.start()
         return self
 
     def stop(self) -> None:
@@ -107,8 +113,8 @@ class Load:
             producer.stop()
         for producer in self._producers:
             producer.join()
-        if self._web.is_alive():
-            self._web.join()
+        for thread in self._web:
+            thread.join()
 
     @contextmanager
     def through(self, port: int) -> Iterator[None]:
@@ -126,24 +132,50 @@ class Load:
         return Producer(self.host, {**self._how, **options}, self._note)
 
     @property
+    def orders(self) -> set[str]:
+        """The orders among them. Their tasks have the same ids, and may run twice: they have their effect once."""
+        with self._lock:
+            return {id for id, kind in self.accepted.items() if kind == "order"}
+
+    @property
     def ids(self) -> set[str]:
         """The tasks that were accepted so far."""
         with self._lock:
             return set(self.accepted)
 
-    def _note(self, kind: str, ids: list[str], refused: str | None) -> None:
+    def _note(self, kind: str, ids: list[str], refused: str | None, again: bool = False) -> None:
         with self._lock:
+            self.again += again and refused is None
             if refused is None:
                 self.accepted |= dict.fromkeys(ids, kind)
             else:
                 self.refused[refused] += 1
 
+    def _posting(self) -> Iterator[Callable[[], None]]:
+        if "web" in self.host.platform.features:
+            yield self._keep_posting
+            if self.host.platform.features >= {"example", "beat", "database"}:
+                yield self._keep_ordering
+
     def _keep_posting(self) -> None:
         """Send by the application's web API."""
         while not self._end.wait(0.5):
-            try:
-                answer = self.host.http("/api/tasks", body={"task": "add", "args": [1, 2]})
-                refused = None if 200 <= answer.status < 300 else f"HTTP {answer.status}"
-                self._note("web", [answer.json()["id"]] if refused is None else [], refused)
-            except (OSError, ValueError, KeyError) as error:
-                self._note("web", [], f"HTTP: {type(error).__name__}")
+            self._post("web", "/api/tasks", {"task": "add", "args": [1, 2]})
+
+    def _keep_ordering(self) -> None:
+        """Place orders by the web API. Who got no answer places the order again under its id."""
+        id = str(uuid4())
+        while not self._end.wait(1.0):
+            if self._post("order", "/api/orders", {"product": self.product, "quantity": 1, "id": id}):
+                id = str(uuid4())
+
+    def _post(self, kind: str, path: str, body: dict[str, Any]) -> bool:
+        """Whether it was accepted."""
+        try:
+            answer = self.host.http(path, body=body)
+            refused = None if 200 <= answer.status < 300 else f"HTTP {answer.status}"
+            self._note(kind, [answer.json()["id"]] if refused is None else [], refused)
+        except (OSError, HTTPException, ValueError, KeyError) as error:
+            refused = f"HTTP: {type(error).__name__}"
+            self._note(kind, [], refused)
+        return refused is None

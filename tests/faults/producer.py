@@ -1,6 +1,7 @@
 """A producer, as a user's own program would be: runs on the host, sends tasks through Celery until its input ends.
 
-Prints a line of JSON for each call: what was accepted, or with which error it was refused. Its argument is JSON:
+Prints a line of JSON for each call: what was accepted, or with which error it was refused, and whether Celery had to
+send it again, for it cannot know whether the broker has what it did not confirm. Its argument is JSON:
 ``rate`` (calls a second), ``mix`` (kind: weight), ``eta`` (seconds, from and to), ``seed``, ``port`` (the broker's
 port; None for the one in the environment).
 """
@@ -23,7 +24,7 @@ if options["port"]:
     os.environ["CELERY_BROKER_URL"] = re.sub(r":\d+/", f":{options['port']}/", os.environ["CELERY_BROKER_URL"])
 
 from celery import chain, chord  # noqa: E402  (the environment says where to)
-from tasks import add, count, flaky, mul, xsum  # noqa: E402
+from tasks import add, app, count, flaky, mul, xsum  # noqa: E402
 
 chance = random.Random(options["seed"])  # noqa: S311
 
@@ -74,6 +75,9 @@ def main() -> None:
         end.set()
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
+    again: list[Any] = []
+    policy = app.conf.task_publish_retry_policy
+    app.conf.task_publish_retry_policy = {**policy, "errback": lambda error, wait: again.append(error)}
     kinds, weights = zip(*options["mix"].items(), strict=True)
     due = time.monotonic()
     while not end.wait(max(0.0, due - time.monotonic())):
@@ -81,11 +85,12 @@ def main() -> None:
         (kind,) = chance.choices(kinds, weights)
         sending = KINDS[kind]()
         line: dict[str, Any] = {"kind": kind, "ids": next(sending)}
+        again.clear()
         try:
             next(sending, None)
         except Exception as error:  # each transport has its own; none of them is an acceptance
             line["refused"] = f"{type(error).__name__}: {error}"[:200]
-        print(json.dumps(line), flush=True)
+        print(json.dumps(line | {"again": bool(again)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -88,6 +88,13 @@ def lazy_disk(host: Host) -> Iterator[None]:
 
 
 @contextmanager
+def no_log(host: Host) -> Iterator[None]:
+    """Redis writes no append-only file."""
+    with host.edited("/etc/redis/redis.conf", "appendonly yes", "appendonly no", "systemctl restart redis-server"):
+        yield
+
+
+@contextmanager
 def stock_transport(host: Host) -> Iterator[None]:
     """Celery's own transport for Redis, which takes a message in one step and writes that down in a second."""
     platform = "/etc/celery/platform.json"
@@ -102,5 +109,6 @@ PROOFS = [
     Proof("F3", "without late acks", ("rabbitmq", "redis"), early_acks),
     Proof("F3", "with the stock transport", ("redis",), stock_transport),
     Proof("F8", "with a classic queue and no confirms", ("rabbitmq",), classic_queue),
+    Proof("F8", "without an append-only file", ("redis",), no_log),
     Proof("F9", "without appendfsync always", ("redis",), lazy_disk),
 ]

@@ -78,6 +78,10 @@ BLOWS = {
 }
 
 
+# Many short tasks and, as in every load, about one long one for each child of the pool.
+LOAD: dict[str, Any] = {"rate": 14.0, "mix": {"short": 100, "long": 2, "eta": 2, "retries": 2, "chain": 2, "chord": 1}}
+
+
 def soak(host: Host, seconds: float, seed: int, **load: Any) -> Verdict:
     """Throw faults at a host until the time is over.
 
@@ -99,4 +103,4 @@ def soak(host: Host, seconds: float, seed: int, **load: Any) -> Verdict:
         trial.say(f"{number} faults")
 
     fault = Fault("soak", f"faults at random for {seconds / 60:g} minutes, seed {seed}", "in hand", cause)
-    return run(fault, host, seed=seed, **load)
+    return run(fault, host, seed=seed, **(LOAD | load))

@@ -187,7 +187,7 @@ class Health:
             asked = time.time()
             code = self.host.host.run("celery-health --json").rc
             self.said.append((asked, time.time(), code))
-            self._end.wait(1)
+            self._end.wait(2)
 
     def good_since(self, moment: float) -> float | None:
         """Seconds from a moment until it was found to work, of what was asked after it.
@@ -206,19 +206,49 @@ class Health:
         self._thread.join(60)
 
 
-def patience(host: Host) -> float:
-    """Seconds without any event after which what is missing is lost."""
-    if host.platform.broker == "redis":
-        return 60.0 + 45  # what Redis counts as lost by its worker is given to another after a minute
-    return 45.0
+PATIENCE = 75.0  # seconds without any event after which what is missing is lost: Redis gives it out again after 30
+
+
+# What became of the orders for a product: how many there are, how many wait to be confirmed, how often it was sold.
+ORDERS = """
+import json, django
+django.setup()
+from tasks.models import Order, Product
+orders = Order.objects.filter(product=PRODUCT)
+print(json.dumps({
+    "orders": [str(order.pk) for order in orders],
+    "waiting": orders.filter(receipt=None).count(),
+    "sold": sum(Product.objects.filter(name=PRODUCT).values_list("sold", flat=True)),
+}))
+"""
+
+
+def settle_orders(trial: Trial) -> None:
+    """See that each order that was accepted, or is in the database, was confirmed, and had its effect once."""
+    placed = trial.load.orders
+    if not placed:
+        return
+    code = f"PRODUCT = {trial.load.product!r}\n{ORDERS}"
+    try:
+        seen = eventually(lambda: trial.host.python(code), lambda seen: not seen["waiting"], within=60)
+    except AssertionError as error:
+        trial.problems.append(f"orders are not confirmed: {error}")
+        return
+    if gone := placed - set(seen["orders"]):
+        trial.problems.append(
+            f"{len(gone)} of {len(placed)} accepted orders are not in the database: {sorted(gone)[:3]}"
+        )
+    if seen["sold"] != len(seen["orders"]):
+        trial.problems.append(f"{len(seen['orders'])} orders had their effect {seen['sold']} times")
+    trial.say(f"{len(seen['orders'])} orders, which had their effect {seen['sold']} times")
 
 
 def drain(trial: Trial) -> set[str]:
     """Wait until all that was accepted is finished, or nothing happens any more; return what is missing."""
-    begun, quiet = time.time(), patience(trial.host)
+    begun = time.time()
     while missing := trial.load.ids - trial.ledger.finished():
         last = max((event.t for event in trial.ledger.events[-100:] if event.id in trial.load.ids), default=begun)
-        if time.time() - max(last, begun) > quiet or time.time() - begun > 600:
+        if time.time() - max(last, begun) > PATIENCE or time.time() - begun > 600:
             return missing
         time.sleep(0.5)
     return set()
@@ -283,6 +313,7 @@ def run(
         trial.say(f"the load ends; health: {'bad' if healthy is None else f'good {healthy:.1f} s after the fault'}")
         missing = drain(trial)
         trial.say(f"{len(trial.load.ids)} accepted, {len(missing)} missing")
+        settle_orders(trial)
     return _verdict(trial, fault, without, asked, missing, (begin, end, stopped), healthy)
 
 
@@ -325,8 +356,8 @@ def _verdict(
         accepted=len(ids),
         finished=len(ids) - len(lost),
         lost=len(lost),
-        twice=sum(extra_runs(events, ids).values()),
-        twice_allowed=allowed[fault.twice],
+        twice=sum(extra_runs(events, ids - load.orders).values()),
+        twice_allowed=allowed[fault.twice] + load.again,
         twice_word=fault.twice,
         refused=sum(load.refused.values()),
         failed=len(failed),
@@ -345,6 +376,8 @@ def _verdict(
     kinds = Counter(load.accepted[id] for id in lost)
     if lost:
         trial.say(f"lost, by kind: {dict(kinds)}, {len(failed)} of them failed; for instance {sorted(lost)[:3]}")
+    if load.again:
+        trial.say(f"accepted calls that the producers sent again: {load.again}")
     if load.refused:
         trial.say(f"refused, by error: {dict(load.refused.most_common(5))}")
     verdict.judge()

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import xmlrpc.client
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.celery_on_hosts.platform.plugins.modules import supervisor_programs
 
 from tests.unit.modules import run_module
 
@@ -23,9 +25,16 @@ WORKER = (
 )
 
 
-def program(name: str, stop: float = 0, mark: str = "") -> str:
+# What says that it is ready, some time after it started.
+READY = (
+    "import json, os, time; time.sleep({wait}); json.dump(dict(pid=os.getpid(), connected=True), open('{file}', 'w')); "
+)
+EXTENSIONS = Path(__file__).parents[2] / "roles/supervisor/files"
+
+
+def program(name: str, stop: float = 0, mark: str = "", ready: str = "") -> str:
     """A section of supervisord's, as the roles' templates make it."""
-    command = f'{sys.executable} -c "{WORKER.format(stop=stop)}"'
+    command = f'{sys.executable} -c "{ready}{WORKER.format(stop=stop)}"'
     return f'[program:{name}]\ncommand={command}\nstartsecs=0\nstopwaitsecs=20\nenvironment=MARK="{mark}"\n\n'
 
 
@@ -42,20 +51,29 @@ class Supervisord:
             f"[supervisord]\nlogfile={folder}/log\npidfile={folder}/pid\nchildlogdir={folder}\nnodaemon=true\n"
             "[rpcinterface:supervisor]\n"
             "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
+            "[rpcinterface:handover]\n"
+            "supervisor.rpcinterface_factory=supervisor_handover:make_interface\n"
             f"[include]\nfiles={self.programs}/*.conf\n"
         )
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.configuration)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        environment = {**os.environ, "PYTHONPATH": str(EXTENSIONS)}
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
         for _ in range(100):
             if self.socket.exists():
                 return
             time.sleep(0.1)
         raise TimeoutError("supervisord does not listen")
 
-    def apply(self, content: str, owner: str = "celery", timeout: int = 30, check: bool = False) -> dict[str, Any]:
+    def apply(
+        self, content: str, owner: str = "celery", timeout: int = 30, check: bool = False, **more: Any
+    ) -> dict[str, Any]:
         """Run the module on it."""
-        options = {"directory": str(self.programs), "socket": str(self.socket), "timeout": timeout}
+        options = {"directory": str(self.programs), "socket": str(self.socket), "timeout": timeout, **more}
         return run_module("supervisor_programs", check=check, owner=owner, content=content, **options)
+
+    def rpc(self) -> xmlrpc.client.ServerProxy:
+        """Its XML-RPC."""
+        return xmlrpc.client.ServerProxy("http://localhost", transport=supervisor_programs._Transport(str(self.socket)))
 
     def control(self, *words: str) -> str:
         """What supervisorctl says to a command."""
@@ -113,6 +131,69 @@ def test_programs_stop_side_by_side(supervisord: Supervisord) -> None:
     took = time.monotonic() - started
     assert done["programs"] == dict.fromkeys(names, "restarted")
     assert 1.5 < took < 3
+
+
+def eventually(condition: Callable[[], bool], within: float = 15) -> bool:
+    """Whether it comes true in time."""
+    deadline = time.monotonic() + within
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return condition()
+
+
+def test_a_new_process_is_ready_before_the_old_one_goes(supervisord: Supervisord, tmp_path: Path) -> None:
+    handover = {"celery": f"{tmp_path}/ready"}
+    ready = READY.format(wait=1, file=handover["celery"])
+    beat = program("celerybeat")
+    assert supervisord.apply(program("celery", stop=3) + beat)["programs"]["celery"] == "started"
+    before = supervisord.pids()
+    time.sleep(0.5)  # until it has set its signal handler
+    begin = time.monotonic()
+    done = supervisord.apply(program("celery", mark="2", ready=ready) + beat, handover=handover)
+    took = time.monotonic() - begin
+    assert done["programs"] == {"celery": "handed over"}
+    assert 1 < took < 3, "it waits until the new one is ready, and not until the old one has stopped"
+    after = supervisord.pids()
+    assert after["celery"] != before["celery"]
+    assert after["celerybeat"] == before["celerybeat"]
+    assert f"celery-leaving-{before['celery']}" in supervisord.control("status")
+    assert Path(f"/proc/{before['celery']}").exists(), "it finishes what it holds"
+    assert eventually(lambda: "leaving" not in supervisord.control("status")), "forgotten once it has stopped"
+    assert supervisord.pids() == after
+    again = supervisord.apply(program("celery", mark="2", ready=ready) + beat, handover=handover)
+    assert (again["changed"], again["programs"]) == (False, {})
+    supervisord.control("restart", "celery")
+    assert supervisord.pids().keys() == after.keys()
+
+
+def test_a_new_process_that_does_not_get_ready_is_taken_back(supervisord: Supervisord, tmp_path: Path) -> None:
+    supervisord.apply(program("celery"))
+    before = supervisord.pids()
+    handover = {"celery": f"{tmp_path}/ready"}
+    done = supervisord.apply(program("celery", mark="2"), handover=handover, ready_timeout=1)
+    assert done["failed"]
+    assert "not ready after 1 s: celery; the old process goes on" in done["msg"]
+    assert supervisord.pids() == before
+    ready = READY.format(wait=0, file=handover["celery"])
+    assert supervisord.apply(program("celery", ready=ready), handover=handover)["programs"] == {"celery": "handed over"}
+
+
+def test_a_handover_that_was_interrupted_is_finished(supervisord: Supervisord, tmp_path: Path) -> None:
+    supervisord.apply(program("celery"))
+    old = supervisord.pids()["celery"]
+    supervisord.rpc().supervisor.reloadConfig()
+    supervisord.rpc().handover.rename("celery", f"celery-leaving-{old}")
+    supervisord.apply(program("celery", mark="2"), handover={"celery": f"{tmp_path}/ready"})
+    assert eventually(lambda: not Path(f"/proc/{old}").exists())
+    assert set(supervisord.pids()) == {"celery"}
+
+
+def test_what_does_not_run_is_started_anew(supervisord: Supervisord, tmp_path: Path) -> None:
+    supervisord.apply(program("celery"))
+    supervisord.control("stop", "celery")
+    done = supervisord.apply(program("celery", mark="2"), handover={"celery": f"{tmp_path}/ready"})
+    assert done["programs"] == {"celery": "restarted"}
+    assert set(supervisord.pids()) == {"celery"}
 
 
 def test_a_program_that_is_no_more_wanted_goes(supervisord: Supervisord) -> None:
