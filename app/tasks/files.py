@@ -167,7 +167,8 @@ def find(kind: str, key: str) -> Upload:
 
 def _sample_image() -> bytes:
     content = io.BytesIO()
-    Image.effect_mandelbrot((1200, 800), (-2.2, -1.2, 0.9, 1.2), 100).save(content, "PNG")
+    mandelbrot = Image.effect_mandelbrot((1200, 800), (-2.2, -1.2, 0.9, 1.2), 30)
+    ImageOps.colorize(mandelbrot, "#0a4d3c", "#fff6d5").save(content, "PNG")
     return content.getvalue()
 
 

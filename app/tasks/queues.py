@@ -11,7 +11,7 @@ MANY = 100  # numbers
 ROUTES: dict[str, list[Any]] = {
     "high": [{"tasks.urgent": {"queue": "high"}}],  # by its name
     "low": [{"tasks.bulk_*": {"queue": "low"}}, "tasks.queues.route_by_size"],  # by a pattern; by a function
-    "io": [{re.compile(r"tasks\.(fetch|check)_\w+"): {"queue": "io"}}],  # by a regular expression
+    "io": [{re.compile(r"tasks\.((fetch|check)_\w+|webhook|mail)"): {"queue": "io"}}],  # by a regular expression
 }
 
 

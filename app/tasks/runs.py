@@ -1,6 +1,7 @@
 """A run as the page shows it: its tasks with their states, how they hang together, and what is stored of them where."""
 
 import hashlib
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
@@ -70,6 +71,12 @@ class Node:
     def name(self) -> str:
         """The short name, such as `add`."""
         return self.task.rpartition(".")[2]
+
+    @property
+    def image(self) -> str:
+        """The address of the picture that it made, if it made one."""
+        found = re.search(r"/thumbnails/[0-9a-f-]{36}/\d+", self.result)
+        return found[0] if found else ""
 
     @property
     def ready(self) -> bool:

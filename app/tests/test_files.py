@@ -248,6 +248,35 @@ def test_bad_arguments_are_refused(client: Client, example: str, arguments: Call
     assert not Run.objects.exists()
 
 
+def on_page(client: Client, content: bytes, **values: Any) -> Any:
+    return client.post("/examples/small_picture", {"image": SimpleUploadedFile("a.png", content), **values})
+
+
+def test_a_form_sends_a_file(client: Client) -> None:
+    response = on_page(client, picture(), side="64")
+    assert response.status_code == 302
+    assert Run.objects.get().arguments == {"image": str(Upload.objects.get().pk), "side": 64}
+
+
+def test_a_bad_file_is_an_error_on_the_page(client: Client) -> None:
+    for content, words in (
+        (b"<svg/>", "not a JPEG"),
+        (bomb(5001, 5000), "at most 25,000,000"),
+        (b"x" * 2**23, "not a"),
+    ):
+        response = on_page(client, content)
+        assert response.status_code == 422
+        assert words in response.content.decode()
+    assert on_page(client, b"x" * (2**23 + 1)).status_code == 422
+    assert not Run.objects.exists()
+    assert not Upload.objects.exists()
+
+
+def test_a_form_without_a_file_takes_the_sample(client: Client) -> None:
+    assert client.post("/examples/small_picture", {"image": "sample", "side": "64"}).status_code == 302
+    assert client.post("/examples/small_picture", {"image": "other"}).status_code == 422
+
+
 def test_samples_are_there_once() -> None:
     for kind in files.SAMPLES:
         assert files.find(kind, "sample").pk == files.find(kind, "sample").pk

@@ -32,7 +32,7 @@ def main() -> str | None:
         return None
     try:
         found = registry.find(options.example)
-        texts = dict(text.split("=", 1) for text in options.arguments)
+        texts = _texts(options.arguments)
         for name, kind in found.uploads.items():
             if (text := texts.get(name, "")).startswith("@"):
                 path = Path(text[1:])
@@ -40,9 +40,14 @@ def main() -> str | None:
         show(found.function(**found.read(texts)), options.timeout)
     except (registry.UnknownExample, registry.BadArguments, files.BadFile, files.StorageFull, OSError) as error:
         return str(error)
-    except ValueError:
-        return f"arguments are written as key=value, not {' '.join(options.arguments)}"
     return None
+
+
+def _texts(arguments: list[str]) -> dict[str, str]:
+    try:
+        return dict(text.split("=", 1) for text in arguments)
+    except ValueError:
+        raise registry.BadArguments(f"arguments are written as key=value, not {' '.join(arguments)}") from None
 
 
 def show(outcome: Any, timeout: float) -> None:
