@@ -4,7 +4,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from types import CodeType
 from typing import Annotated, Any, TypeVar
 
@@ -85,7 +85,7 @@ class Example:
         """The arguments as a JSON schema."""
         return self.model.model_json_schema()
 
-    @property
+    @cached_property
     def uploads(self) -> dict[str, str]:
         """The arguments that are files, and of which kind."""
         return {name: of["upload"] for name, of in self.schema.get("properties", {}).items() if "upload" in of}
@@ -157,6 +157,7 @@ def example(
     return register
 
 
+@cache
 def load() -> dict[str, Example]:
     """Return all examples by name, those of a chapter together."""
     from .examples import CHAPTERS
