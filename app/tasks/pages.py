@@ -5,6 +5,7 @@ import json
 import uuid
 from typing import Any
 
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -30,7 +31,8 @@ def coloured(code: str) -> SafeString:
 
 
 def _page(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
-    return render(request, template, {"release": release(), **context}, status=status)
+    user = request.user if settings.LOGIN_REQUIRED else None  # only then it is worth a look at the database
+    return render(request, template, {"release": release(), "person": user, **context}, status=status)
 
 
 def _fragment(request: HttpRequest, template: str, context: dict[str, Any], digest: str) -> HttpResponse:

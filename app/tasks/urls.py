@@ -1,6 +1,7 @@
 """The pages, the API, Django's admin and the probes."""
 
 from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
 from . import pages, views
@@ -14,6 +15,9 @@ urlpatterns = [
     path("runs/<uuid:run_id>/revoke", pages.revoke, name="run-revoke"),
     path("runs/<uuid:run_id>/again", pages.again, name="run-again"),
     path("tasks/<uuid:task_id>", pages.task, name="detail"),
+    path("login", LoginView.as_view(template_name="tasks/login.html"), name="login"),
+    path("logout", LogoutView.as_view(), name="logout"),
+    path("api/openapi.json", views.api_description, name="api-description"),
     path("api/tasks", views.api_tasks, name="api-tasks"),
     path("api/tasks/<uuid:task_id>", views.api_task, name="api-task"),
     path("api/examples", views.api_examples, name="api-examples"),

@@ -6,6 +6,7 @@ import os
 import uuid
 from typing import Any, NoReturn
 
+from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import RequestDataTooBig
 from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
@@ -67,6 +68,15 @@ def _body(request: HttpRequest, example: dict[str, Any], known: tuple[str, ...])
     if unknown := body.keys() - set(known):
         return _error(422, "bad_body", f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     return body
+
+
+@never_cache
+@require_safe
+def api_description(request: HttpRequest) -> JsonResponse:
+    """Return the API's description in OpenAPI."""
+    from . import openapi  # it needs what is known here
+
+    return JsonResponse(openapi.document())
 
 
 @csrf_exempt  # a page of another site cannot send application/json here: browsers ask first, and nobody allows it
@@ -198,6 +208,7 @@ def api_files(request: HttpRequest) -> JsonResponse:
     return JsonResponse(described, status=201)
 
 
+@login_not_required  # a signature it has
 @csrf_exempt  # whoever sends this has no cookie, but the secret
 @never_cache
 @require_http_methods(["POST"])
@@ -257,6 +268,7 @@ def api_order(request: HttpRequest, order_id: uuid.UUID) -> JsonResponse:
 # --- probes and errors --------------------------------------------------------------------------------------------
 
 
+@login_not_required
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -264,6 +276,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok", "release": release()})
 
 
+@login_not_required
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
