@@ -127,12 +127,16 @@ class Local(Live):
         until(lambda: b" ready." in (folder / "worker.log").read_bytes(), f"the worker is ready; see {folder}/*.log")
         until(self.answers, f"the app answers; see {folder}/*.log")
 
-    def spawn(self, name: str, *command: str) -> "subprocess.Popen[bytes]":
+    def environment_on(self, database: int) -> dict[str, str]:
+        """The environment of a program that has a broker for itself, and its results, in another Redis database."""
+        url = f"redis://127.0.0.1:{self.redis_port}/{database}"
+        return {**self.environment, "CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
+
+    def spawn(self, name: str, *command: str, environment: dict[str, str] | None = None) -> "subprocess.Popen[bytes]":
         """Start a program that ends with this; its output is in the folder, in NAME.log."""
+        env = environment or self.environment
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                command, cwd=APP, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
+            process = subprocess.Popen(command, cwd=APP, env=env, stdout=log, stderr=log, start_new_session=True)
         self.started.append(process)
         return process
 
