@@ -191,6 +191,11 @@ class View:
         return [by_id[task_id] for task_id in last_ids(self.run.results) if task_id in by_id]
 
     @property
+    def failed(self) -> list[Node]:
+        """The tasks that failed, or are to be tried again, other than those."""
+        return [node for node in self.nodes if node.error and node.state != states.SUCCESS and node not in self.final]
+
+    @property
     def moving(self) -> list[Node]:
         """The tasks that tell how far they are."""
         return [node for node in self.nodes if node.progress and node.progress.get("total")]
@@ -238,7 +243,7 @@ class Drawing:
         edges: from, to and what for.
     """
 
-    WIDTH, HEIGHT, GAP_X, GAP_Y, EDGE = 164, 52, 52, 14, 6
+    WIDTH, HEIGHT, GAP_X, GAP_Y, EDGE = 160, 52, 44, 14, 6
 
     def __init__(self, nodes: list[Node], edges: list[tuple[Node, Node, str]]) -> None:
         depth = {node.id: 0 for node in nodes}
@@ -253,6 +258,7 @@ class Drawing:
         for node in nodes:
             columns[depth[node.id]].append(node)
         rows = max((len(column) for column in columns.values()), default=0)
+        self.columns = len(columns)
         self.width = len(columns) * (self.WIDTH + self.GAP_X) - self.GAP_X + 2 * self.EDGE
         self.height = rows * (self.HEIGHT + self.GAP_Y) - self.GAP_Y + 2 * self.EDGE
         for place, column in enumerate(columns[key] for key in sorted(columns)):
@@ -295,7 +301,11 @@ def view(run: Run) -> View:
         if state in states.READY_STATES and not nodes[task_id].ready:
             nodes[task_id].state = state  # the event is lost, the result is not
     led_to = {after for _, after in planned}
-    planned |= {(parent, task_id): "sent" for task_id, parent in parents.items() if task_id not in led_to}
+    planned |= {
+        (parent, task_id): "sent"
+        for task_id, parent in parents.items()
+        if task_id not in led_to and (task_id, parent) not in planned  # it has sent what takes its own place
+    }
     never = datetime.max.replace(tzinfo=UTC)
     shown = sorted(nodes.values(), key=lambda node: node.spans[0].start if node.spans else never)[:MAX_NODES]
     visible = {node.id for node in shown}
