@@ -22,7 +22,7 @@ from ..celery import app
 from ..registry import Number, example
 from ..tasks import add
 
-SECONDS = 10.0  # to wait for a result
+SECONDS = 25.0  # to wait for a result; a busy machine takes a while to load SQLAlchemy
 
 
 class NotConfigured(Exception):
