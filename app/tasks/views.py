@@ -208,8 +208,8 @@ def api_files(request: HttpRequest) -> JsonResponse:
     return JsonResponse(described, status=201)
 
 
-@login_not_required  # a signature it has
-@csrf_exempt  # whoever sends this has no cookie, but the secret
+@login_not_required
+@csrf_exempt  # whoever sends this has neither a login nor a cookie, but the secret
 @never_cache
 @require_http_methods(["POST"])
 def api_webhooks(request: HttpRequest) -> HttpResponse:

@@ -32,6 +32,11 @@ from ..tasks import KEEP_RECORDS, add
 
 log = get_task_logger(__name__)
 
+Image = Annotated[str, upload("image")]
+Side = Annotated[int, Field(ge=16, le=512)]
+Table = Annotated[str, upload("csv")]
+Parts = Annotated[int, Field(ge=1, le=50)]
+
 
 class DatabaseTask(timeline.Task):
     """A task that waits for the database while it is away, for as long as that takes."""
@@ -55,9 +60,7 @@ def thumbnail(image: str, side: int) -> dict[str, Any]:
 
 
 @example()
-def small_picture(
-    image: Annotated[str, upload("image")] = files.SAMPLE, side: Annotated[int, Field(ge=16, le=512)] = 256
-) -> "AsyncResult[dict[str, Any]]":
+def small_picture(image: Image = files.SAMPLE, side: Side = 256) -> "AsyncResult[dict[str, Any]]":
     """Make a thumbnail of an image that you upload.
 
     The file is checked when it comes, and kept in the database: a worker on any host finds it there.
@@ -134,10 +137,7 @@ def _number(text: str) -> Decimal | None:
 
 @example()
 def report_of_a_table(
-    table: Annotated[str, upload("csv")] = files.SAMPLE,
-    by: Text = "product",
-    of: Text = "price",
-    parts: Annotated[int, Field(ge=1, le=50)] = 10,
+    table: Table = files.SAMPLE, by: Text = "product", of: Text = "price", parts: Parts = 10
 ) -> "AsyncResult[None]":
     """Sum a column of a CSV file by a chord over parts of its rows, with progress.
 
