@@ -29,10 +29,12 @@ STATES = {
 }
 MAX_NODES = 60  # that are drawn
 MAX_EVENTS = 300  # that are shown, the newest
+STEP = timedelta(seconds=5)  # by which the lanes of what has not ended grow: a page that is as it was is not sent
 SETTLE = timedelta(seconds=3)  # after all have ended, for what another process sends or writes
 FRESH = (  # while it is that new, the page asks again after so many seconds
-    (timedelta(seconds=60), 1),
-    (timedelta(minutes=10), 3),
+    (timedelta(seconds=20), 1),
+    (timedelta(minutes=2), 2),
+    (timedelta(minutes=10), 5),
     (timedelta(hours=1), 15),
 )
 
@@ -329,7 +331,7 @@ def view(run: Run) -> View:
         counts={"tasks_run": 1, "tasks_event": len(events)},
         every=every,
         start=start,
-        end=last if not _open(nodes.values()) else max(last, timezone.now()),
+        end=max(last, start + (timezone.now() - start) // STEP * STEP) if _open(nodes.values()) else last,
         hidden=len(nodes) - len(shown),
     )
 

@@ -13,6 +13,7 @@ from django.core.cache import cache
 
 from .celery import app
 from .timeline import text
+from .timeouts import CONNECT
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,13 @@ def _look(names: list[str]) -> tuple[str, list[Line]]:
     title = {"redis": "Redis", "amqp": "RabbitMQ"}.get(title, title)
     pool: Any = app.pool
     try:
-        with pool.acquire(block=True, timeout=2) as connection:
+        with pool.acquire(block=True, timeout=CONNECT) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT)
             lines = [_queue(connection, name) for name in names]
-            channel = connection.default_channel
-            if hasattr(channel, "unacked_key"):
-                in_hand = channel.client.hlen(channel.unacked_key)
-                lines.append(Line(channel.unacked_key, str(in_hand), "taken by a worker, not acknowledged yet"))
+            with connection.channel() as channel:
+                if hasattr(channel, "unacked_key"):
+                    in_hand = channel.client.hlen(channel.unacked_key)
+                    lines.append(Line(channel.unacked_key, str(in_hand), "taken by a worker, not acknowledged yet"))
     except Exception as error:  # noqa: BLE001 - each transport has its own; a page that lacks a figure is still a page
         log.warning("no look at the broker: %r", error)
         return title, [Line("the broker", "does not answer")]
