@@ -198,6 +198,11 @@ class View:
         return [node for node in self.nodes if node.error and node.state != states.SUCCESS and node not in self.final]
 
     @property
+    def pictures(self) -> list[str]:
+        """The addresses of the pictures that a task has made."""
+        return [path for node in self.final for path in re.findall(r"/thumbnails/[\w-]+/\d+", node.result)]
+
+    @property
     def moving(self) -> list[Node]:
         """The tasks that tell how far they are."""
         return [node for node in self.nodes if node.progress and node.progress.get("total")]

@@ -103,6 +103,30 @@ def test_what_is_as_it_was_seen_is_not_sent_again(client: Client) -> None:
     assert client.get(seen[1]).status_code == 204
 
 
+def test_what_is_stored_where(client: Client) -> None:
+    run = run_of(client, "delay")
+    task_id = Event.objects.get().task_id
+    url = f"/runs/{run.pk}"
+    waiting = re.sub(r"\s+", " ", client.get(url).content.decode())
+    assert "<dt><code>celery</code></dt><dd><b>1</b> waiting</dd>" in waiting
+    assert f'<code>celery-task-meta-{task_id}</code> </summary><pre tabindex="0">nothing</pre>' in waiting
+    assert "<dt><code>tasks_event</code></dt><dd><b>1</b> row</dd>" in waiting
+    app.backend.store_result(task_id, 5, "SUCCESS")
+    stored = client.get(url).content.decode()
+    assert "&quot;result&quot;: 5" in stored
+
+
+def test_the_picture_that_a_task_made_is_shown(client: Client) -> None:
+    run = run_of(client, "small_picture")
+    event = Event.objects.get()
+    path = f"/thumbnails/{uuid.uuid4()}/256"
+    detail = {"result": str({"image": path})}
+    Event.objects.create(
+        run=run, task_id=event.task_id, task=event.task, kind="succeeded", time=event.time, detail=detail
+    )
+    assert f'<img class="picture" src="{path}"' in client.get(f"/runs/{run.pk}").content.decode()
+
+
 def test_run_again_takes_the_same_arguments(client: Client) -> None:
     run = run_of(client, "delay", x="4", y="8")
     response = client.post(f"/runs/{run.pk}/again")
