@@ -155,7 +155,8 @@ def find(kind: str, key: str) -> Upload:
         django.db.Error: the database does not answer.
     """
     sample = key == SAMPLE
-    upload = Upload.objects.filter(pk=SAMPLE_IDS[kind] if sample else key, kind=kind).first()
+    # The content is read when it is asked for.
+    upload = Upload.objects.defer("content").filter(pk=SAMPLE_IDS[kind] if sample else key, kind=kind).first()
     if sample and upload is None:
         content = SAMPLES[kind]()
         values = {"kind": kind, "name": f"sample.{kind}", "size": len(content), "content": content}

@@ -221,6 +221,7 @@ def ask(
         target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
     name = host.encode("idna")
     address = httpcore.URL(scheme=parts.scheme, host=name, port=parts.port, target=target)
+    deadline = deadline or Deadline(SECONDS)
     sent = {
         "Host": (f"[{host}]" if ":" in host else name.decode()) + (f":{parts.port}" if parts.port else ""),
         "User-Agent": "tasks (an example of Celery)",
@@ -229,18 +230,19 @@ def ask(
     }
     try:
         with (
-            httpcore.ConnectionPool(network_backend=_Guard(deadline or Deadline(SECONDS))) as pool,
+            httpcore.ConnectionPool(network_backend=_Guard(deadline)) as pool,
             pool.stream(method, address, headers=list(sent.items()), content=content or None) as response,
         ):
-            body = b""
+            body = bytearray()
             for part in response.iter_stream():
                 body += part
+                deadline.left()  # a part may be a byte, and thousands come by one read
                 if len(body) > MAX_BODY:
                     break
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
         raise Unreachable(f"{host}: {error or type(error).__name__}") from error
     found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-    return Answer(url, response.status, found, body[:MAX_BODY], len(body) <= MAX_BODY)
+    return Answer(url, response.status, found, bytes(body[:MAX_BODY]), len(body) <= MAX_BODY)
 
 
 def follow(url: str) -> tuple[Answer, list[str]]:

@@ -236,6 +236,7 @@ def of_kind(kind: str) -> str:
         ("small_picture", lambda: {"image": str(uuid.uuid4())}, "image: there is no such file"),
         ("small_picture", lambda: {"image": of_kind("csv")}, "image: there is no such file"),
         ("small_picture", lambda: {"side": 10_000}, "side: "),
+        ("small_picture", lambda: {"side": 100}, "side: "),
         ("report_of_a_table", lambda: {"table": of_kind("image")}, "csv: there is no such file"),
         ("report_of_a_table", lambda: {"table": of_kind("csv")}, "no column product; there are: a, b"),
         ("report_of_a_table", lambda: {"of": "x"}, "no column x; there are: product, quantity, price"),

@@ -16,7 +16,9 @@ from aiosmtpd.controller import Controller
 from celery.exceptions import Retry
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import get_connection
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from live import Live, free_port, until
 from pytest_django import Settings
@@ -25,7 +27,7 @@ from test_outbound import Site, serving
 
 from tasks import app, files, registry, webhooks
 from tasks.examples import work
-from tasks.models import Delivery, ReportPart, Run, Upload
+from tasks.models import Delivery, ReportPart, Run, Thumbnail, Upload
 from tasks.outbound import Refused, Unreachable
 
 KEY = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # of the standard's own tests
@@ -344,6 +346,16 @@ def test_the_clean_up_keeps_what_is_of_today() -> None:
         Delivery.objects.create(pk=uuid.uuid4(), created=created)
     assert [work.clean_up(), work.clean_up()] == [3, 0]
     assert [model.objects.count() for model in (Upload, ReportPart, Delivery)] == [1, 1, 1]
+
+
+@pytest.mark.django_db
+def test_the_clean_up_does_not_load_the_files() -> None:
+    upload = files.store("image", "", picture())
+    Upload.objects.update(created=timezone.now() - timedelta(days=2))
+    Thumbnail.objects.create(upload=upload, side=64, content=b"")
+    with CaptureQueriesContext(connection) as queries:
+        assert work.clean_up() == 2
+    assert not [query["sql"] for query in queries if "content" in query["sql"]]
 
 
 def test_beat_sends_the_clean_up_at_night() -> None:

@@ -33,7 +33,7 @@ from ..tasks import KEEP_RECORDS, add
 log = get_task_logger(__name__)
 
 Image = Annotated[str, upload("image")]
-Side = Annotated[int, Field(ge=16, le=512)]
+Side = Annotated[int, Field(ge=64, le=512, multiple_of=64)]  # a size for each number would be many files
 Table = Annotated[str, upload("csv")]
 Parts = Annotated[int, Field(ge=1, le=50)]
 
@@ -301,7 +301,9 @@ def send_mail(
 def clean_up() -> int:
     """Delete the files that people sent and what else was kept for a day. Beat sends it, each night."""
     old = timezone.now() - KEEP_RECORDS
-    deleted = sum(model.objects.filter(created__lt=old).delete()[0] for model in (Upload, ReportPart, Delivery))
+    # Django looks at what it deletes. It need not load the files for that.
+    rows = (model.objects.only("pk").filter(created__lt=old) for model in (Upload, ReportPart, Delivery))
+    deleted = sum(old_rows.delete()[0] for old_rows in rows)
     log.info("deleted %d rows", deleted)
     return deleted
 
