@@ -75,12 +75,6 @@ class Node:
         return self.task.rpartition(".")[2]
 
     @property
-    def image(self) -> str:
-        """The address of the picture that it made, if it made one."""
-        found = re.search(r"/thumbnails/[0-9a-f-]{36}/\d+", self.result)
-        return found[0] if found else ""
-
-    @property
     def ready(self) -> bool:
         """Whether it has ended."""
         return self.state in states.READY_STATES

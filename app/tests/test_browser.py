@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from live import Live
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from test_files import picture
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 SECONDS = 30_000  # ms to wait for what a worker does
@@ -149,6 +150,15 @@ def test_a_file_is_sent_or_refused(page: Page) -> None:
     page.click(".ask button")
     reaches(page, "SUCCESS")
     expect(page.locator(".outcome").first).to_contain_text("'x': '5'")
+
+
+def test_a_picture_is_made_small_and_shown(page: Page) -> None:
+    page.goto("/examples/small_picture")
+    page.set_input_files("input[type=file]", {"name": "a.png", "mimeType": "image/png", "buffer": picture(640, 320)})
+    page.fill("input[name=side]", "64")
+    page.click(".ask button")
+    reaches(page, "SUCCESS")
+    expect(page.locator(".picture")).to_have_js_property("naturalWidth", 64)
 
 
 @pytest.mark.parametrize("path", ["/", "/examples/nested", "/examples/small_picture"])
