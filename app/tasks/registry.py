@@ -1,14 +1,16 @@
 """The examples: functions that call tasks as one would write it, found by name, with arguments that are checked."""
 
+import dis
 import inspect
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Annotated, Any, TypeVar
 
 from celery import Task
+from kombu.utils.imports import symbol_by_name
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from .celery import app
@@ -98,10 +100,15 @@ class Example:
 
     @cached_property
     def tasks(self) -> dict[str, str]:
-        """The code of each task that the function names, by its name."""
+        """The code of each task that the function calls, and of what the chapter has for them, by name."""
         found: dict[str, str] = {}
-        for task in _tasks_of(self.function):
-            found[task.name] = inspect.getsource(task.run)
+        waiting: list[Any] = [self.function]
+        for one in waiting:
+            for part in _used_by(one):
+                name = part.name if isinstance(part, Task) else part.__qualname__
+                if name not in found and part is not self.function:
+                    found[name] = inspect.getsource(part.run if isinstance(part, Task) else part)
+                    waiting.append(part)
         return found
 
     def check(self, arguments: Any, strict: bool = True) -> dict[str, Any]:
@@ -181,14 +188,25 @@ def find(name: str) -> Example:
 
 def _names(code: CodeType) -> set[str]:
     """Return the global names that code uses, in comprehensions and lambdas too."""
-    return set(code.co_names).union(*(_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
+    own = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
+    return own.union(*(_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
 
 
-def _tasks_of(function: Callable[..., Any]) -> "Iterator[Task[Any, Any]]":
-    function = inspect.unwrap(function)
-    for name in sorted(_names(function.__code__)):
-        if isinstance(found := function.__globals__.get(name), Task):
-            yield found
+def _used_by(one: Any) -> Iterator[Any]:
+    """Yield the tasks that something names, and the functions and classes of the chapters: bases and arguments, too."""
+    used: list[Any] = []
+    if isinstance(one, Task):
+        used = [*one.__class__.__mro__[1:], symbol_by_name(one.Request)]
+        one = one.run
+    if not isinstance(one, type):
+        function = inspect.unwrap(one)
+        used += [function.__globals__.get(name) for name in sorted(_names(function.__code__))]
+        used += inspect.get_annotations(function).values()
+    for part in used:
+        chapter = getattr(part, "__module__", None) or ""
+        ours = isinstance(part, type | FunctionType) and chapter.startswith(f"{__package__}.examples.")
+        if isinstance(part, Task) or ours:
+            yield part
 
 
 def _read(text: str, kind: Any) -> Any:

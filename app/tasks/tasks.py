@@ -47,7 +47,14 @@ def fail(message: str = "as asked") -> None:
     raise RuntimeError(message)
 
 
-@app.task(bind=True, autoretry_for=(ConnectionError,), max_retries=5, retry_backoff=True, retry_backoff_max=60)
+@app.task(
+    bind=True,
+    autoretry_for=(ConnectionError,),
+    max_retries=5,
+    retry_backoff=True,
+    retry_backoff_max=60,
+    retry_jitter=True,
+)
 def flaky(self: "Task[Any, Any]", failures: int = 2) -> int:
     """Fail the first few attempts and be retried, waiting longer each time; give up after five retries."""
     attempt = self.request.retries + 1

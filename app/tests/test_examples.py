@@ -43,6 +43,21 @@ def test_an_example_shows_the_code_of_its_tasks(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("base", {"tasks.is_prime", "Sieve"}),
+        ("pydantic_arguments", {"tasks.offer", "Order", "Offer"}),
+        ("custom_request", {"tasks.announced", "Announcing", "Announced"}),
+        ("link_error", {"tasks.fail", "tasks.explain"}),
+        ("direct", {"tasks.add"}),
+        ("wrong_arguments", {"tasks.add"}),
+    ],
+)
+def test_an_example_shows_what_its_tasks_are_made_of(name: str, parts: set[str]) -> None:
+    assert registry.find(name).tasks.keys() == parts
+
+
+@pytest.mark.parametrize(
     ("body", "status", "words"),
     [
         ("{", 400, "not JSON"),
