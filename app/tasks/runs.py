@@ -12,6 +12,7 @@ from typing import Any
 from celery import states
 from django.db.models import Prefetch
 from django.utils import timezone
+from django.utils.text import Truncator
 
 from . import stored
 from .celery import app
@@ -73,6 +74,11 @@ class Node:
     def name(self) -> str:
         """The short name, such as `add`."""
         return self.task.rpartition(".")[2]
+
+    @property
+    def label(self) -> str:
+        """The call, not too long."""
+        return Truncator(self.call or self.name).chars(64)
 
     @property
     def ready(self) -> bool:
@@ -273,8 +279,9 @@ class Drawing:
     def _path(self, before: Node, after: Node) -> str:
         x1, y1 = before.x + self.WIDTH, before.y + self.HEIGHT // 2
         x2, y2 = after.x - 4, after.y + self.HEIGHT // 2
-        middle = (x1 + x2) // 2
-        return f"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"
+        bend = after.x - self.GAP_X  # straight, between what stands in the columns that it passes
+        middle = (bend + x2) // 2
+        return f"M{x1} {y1}H{bend}C{middle} {y1} {middle} {y2} {x2} {y2}"
 
 
 def view(run: Run) -> View:
@@ -360,7 +367,7 @@ def _row(event: Event, start: datetime, nodes: dict[str, Node]) -> Row:
     state = event.detail.get("state") or STATES.get(event.kind, "")
     where = event.worker if event.kind not in ("sent",) else f"→ {event.queue}" if event.queue else ""
     node = nodes[event.task_id]
-    return Row(_after(event.time - start), event.kind, state, node.call or node.name, where, _sentence(event))
+    return Row(_after(event.time - start), event.kind, state, node.label, where, _sentence(event))
 
 
 def _sentence(event: Event) -> str:
@@ -386,7 +393,7 @@ def _sentence(event: Event) -> str:
         case "retry":
             return str(detail["reason"])
         case "succeeded":
-            return str(detail["result"])
+            return f"→ {detail['result']}"
         case "failed":
             return str(detail["error"])
         case "revoked" if detail.get("expired"):
