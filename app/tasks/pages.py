@@ -18,6 +18,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from . import files, registry, runs, service
+from .celery import app
 from .examples import CHAPTERS
 from .models import Run, Tick
 from .views import release
@@ -104,7 +105,7 @@ def _example_page(
         "example": example,
         "chapter": CHAPTERS[example.chapter],
         "source": coloured(example.source),
-        "sources": [(name, coloured(code)) for name, code in example.tasks.items()],
+        "sources": [(name, coloured(code), name in app.tasks) for name, code in example.tasks.items()],
         "fields": _fields(example, values),
         "body": json.dumps({"arguments": {key: values[key] for key in values if key != "csrfmiddlewaretoken"}}),
         "before": registry.find(names[place - 1]) if place else None,
