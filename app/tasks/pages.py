@@ -73,6 +73,18 @@ def recent(request: HttpRequest) -> HttpResponse:
     return _fragment(request, "tasks/_recent.html", {"recent": found}, found.digest)
 
 
+@never_cache
+@require_safe
+def ticks(request: HttpRequest) -> HttpResponse:
+    """Show when beat's entries have fired, as a part of a page."""
+    try:
+        found = list(Tick.objects.order_by("name"))
+    except DatabaseError:
+        return HttpResponse(status=204)
+    seen = f"{len(found)}-{max((tick.at.timestamp() for tick in found), default=0)}"
+    return _fragment(request, "tasks/_ticks.html", {"ticks": found, "digest": seen}, seen)
+
+
 def _fields(example: registry.Example, values: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what the form asks for: each argument with its value as a person types it."""
     return [

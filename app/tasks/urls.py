@@ -9,6 +9,7 @@ from . import pages, views
 urlpatterns = [
     path("", pages.index, name="index"),
     path("recent", pages.recent, name="recent"),
+    path("ticks", pages.ticks, name="ticks"),
     path("examples/<str:name>", pages.example, name="example"),
     path("runs/<uuid:run_id>", pages.run, name="run"),
     path("runs/<uuid:run_id>/live", pages.live, name="run-live"),

@@ -3,16 +3,20 @@
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from live import Live
+from live import APP, Live, Local
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from test_files import picture
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 SECONDS = 30_000  # ms to wait for what a worker does
+PASSWORD = "correct horse battery staple"  # noqa: S105 - of a test
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium")
@@ -183,6 +187,28 @@ def test_a_page_that_nobody_looks_at_asks_for_nothing(page: Page) -> None:
     asked.clear()
     page.wait_for_timeout(3000)
     assert [url for url in asked if "/live?" in url] == []
+
+
+def test_a_beat_entry_is_edited_in_the_admin_and_fires(page: Page, live: Live) -> None:
+    if not isinstance(live, Local):
+        pytest.skip("who may edit the schedule of a deployed app is not for a test to say")
+    command = [sys.executable, "manage.py", "createsuperuser", "--noinput", "--username=ann", "--email=ann@example.com"]
+    subprocess.run(command, cwd=APP, env={**live.environment, "DJANGO_SUPERUSER_PASSWORD": PASSWORD}, check=True)
+    run(page, "each_few_seconds", seconds="2")
+    beat = live.spawn("beat", sys.executable, "-m", "celery", "-A", "tasks", "beat", "-l", "INFO")
+    try:
+        page.click("text=Edit its schedule")
+        page.fill("input[name=username]", "ann")
+        page.fill("input[name=password]", PASSWORD)
+        page.click("input[type=submit]")
+        page.click("#result_list a:text-is('interval')")
+        page.click("details:has([name=args]) > summary")
+        page.fill("[name=args]", '["edited"]')
+        page.click("input[name=_save]")
+        page.goto("/examples/each_few_seconds")
+        expect(page.locator("#ticks")).to_contain_text("edited", timeout=SECONDS)
+    finally:
+        os.killpg(beat.pid, signal.SIGTERM)
 
 
 def test_without_scripts_the_page_loads_itself_again(browser: Browser, live: Live) -> None:

@@ -148,6 +148,16 @@ def test_recent_runs_tasks_beat_and_release(client: Client) -> None:
     assert "r-test" in page
 
 
+def test_what_beat_has_sent(client: Client) -> None:
+    assert 'hx-get="/ticks?seen="' in client.get("/examples/each_few_seconds").content.decode()
+    Tick.objects.create(name="interval", at="2026-01-02T03:04:05Z")
+    part = client.get("/ticks?seen=").content.decode()
+    assert ("<code>interval</code>" in part, "03:04:05" in part) == (True, True)
+    seen = re.search(r'hx-get="([^"]+)"', part)
+    assert seen
+    assert client.get(seen[1]).status_code == 204
+
+
 def test_what_a_task_says_is_escaped(client: Client) -> None:
     run = run_of(client, "delay")
     event = Event.objects.get()
