@@ -180,17 +180,23 @@ def run_example(name: str, arguments: dict[str, Any]) -> uuid.UUID:
     except Exception as error:
         log.warning("example %s %s failed: %r", name, run.pk, error)
         message = "the broker or the result backend does not answer; a part of the example may run"
+        run.error = f"Not accepted: {message}."
+        _keep(run)
         raise Unavailable("broker", message) from error
     else:
         if isinstance(outcome, AsyncResult | GroupResult) and not isinstance(outcome, EagerResult):
             run.results = outcome.as_tuple()
         else:
             run.value = _jsonable(outcome.get() if isinstance(outcome, EagerResult) else outcome)
+    _keep(run)
+    return run.pk
+
+
+def _keep(run: Run) -> None:
     try:
         run.save()
     except DatabaseError as error:
         log.warning("what came of %s is not recorded: %r", run, error)
-    return run.pk
 
 
 MAX_TASKS = 200  # of a run, that are described
@@ -211,9 +217,11 @@ def _tasks_of(results: Any) -> dict[str, dict[str, Any]]:
     """Describe each task that is known of, and those that they have sent, by id."""
     found: dict[str, dict[str, Any]] = {}
     waiting = list(_task_ids(results))
+    if len(waiting) > MAX_TASKS:
+        waiting = [*waiting[: MAX_TASKS - 1], waiting[-1]]  # the last one's result is the run's
     for task_id in waiting:
         if task_id not in found and len(found) < MAX_TASKS:
-            found[task_id] = describe(uuid.UUID(task_id))
+            found[task_id] = describe(task_id)
             waiting += found[task_id]["children"]
     return found
 
@@ -297,7 +305,7 @@ def _progress(meta: Any) -> dict[str, Any] | None:
     return {**meta, "percent": round(100 * meta.get("current", 0) / meta["total"])}
 
 
-def describe(task_id: uuid.UUID, record: Submission | None = None) -> dict[str, Any]:
+def describe(task_id: uuid.UUID | str, record: Submission | None = None) -> dict[str, Any]:
     """Return all that is known of a task. PENDING is also what Celery says of an id that it has never seen.
 
     Raises:

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from unit_settings import BARE
 
-from tasks import registry
+from tasks import app, registry
 from tasks.examples import CHAPTERS
 from tasks.models import Run
 
@@ -97,9 +97,18 @@ def test_unknown(client: Client) -> None:
     assert client.get("/api/runs/00000000-0000-0000-0000-000000000000").status_code == 404
 
 
-def test_not_accepted_without_the_broker_or_the_database(client: Client, broker_down: None) -> None:
+def test_not_accepted_without_the_broker(client: Client, broker_down: None) -> None:
     response = post(client, "delay")
     assert (response.status_code, response.json()["error"]["code"]) == (503, "broker_unavailable")
+    assert Run.objects.get().error.startswith("Not accepted")
+
+
+def test_a_run_of_very_many_tasks_is_described_in_part(client: Client) -> None:
+    header = [[[f"member {n}", None], None] for n in range(300)]
+    run = Run.objects.create(example="chord_of_adds", results=[["body", [["group", None], header]], None])
+    app.backend.store_result("body", 7, "SUCCESS")
+    found = client.get(f"/api/runs/{run.pk}").json()
+    assert (found["result"], len(found["tasks"])) == (7, 200)
 
 
 def test_not_accepted_without_the_database(client: Client, database_down: None) -> None:
