@@ -6,9 +6,7 @@ from uuid import UUID
 from celery.result import denied_join_result
 
 from .celery import app
-from .timeouts import ANSWER
-
-RETRY_POLICY = {"max_retries": 1, "interval_start": 0.2, "interval_step": 0, "interval_max": 0.2}
+from .timeouts import ANSWER, RETRY_POLICY
 
 
 def publish(task: str, args: list[Any], kwargs: dict[str, Any], task_id: UUID) -> None:

@@ -5,19 +5,20 @@ import json
 import logging
 import math
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from celery import Task, states
+from celery.result import AsyncResult, EagerResult, GroupResult, allow_join_result, denied_join_result
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from . import faults, tasks
+from . import faults, registry, tasks, timeline
 from .celery import app
-from .models import Submission
+from .models import Event, Run, Submission
 from .publishing import publish
 from .timeouts import CONNECT
 
@@ -145,6 +146,149 @@ def submit(name: Any, args: Any, kwargs: Any) -> uuid.UUID:
     return task_id
 
 
+def run_example(name: str, arguments: dict[str, Any]) -> uuid.UUID:
+    """Run an example, and return the id of the run once the broker has taken what it sends.
+
+    The run is recorded first, for what happens to its tasks is recorded as part of it.
+
+    Args:
+        name: the example's.
+        arguments: what `Example.check` or `Example.read` returned.
+
+    Raises:
+        UnknownExample: there is none of this name.
+        BadArguments: they name what is not there.
+        Unavailable: the database does not answer, and nothing was sent; or the broker or the results do not.
+    """
+    example = registry.find(name)
+    try:
+        run = Run.objects.create(example=name, arguments=_jsonable(arguments))
+    except DatabaseError as error:
+        log.warning("example %s is not run: %r", name, error)
+        raise Unavailable("database", "the database does not answer; try again") from error
+    try:
+        with timeline.recording(run.pk), allow_join_result() if example.waits else denied_join_result():
+            outcome = example.function(**arguments)
+    except registry.BadArguments:
+        run.delete()
+        raise
+    except DatabaseError as error:
+        log.warning("example %s %s failed: %r", name, run.pk, error)
+        raise Unavailable("database", "the database does not answer; try again") from error
+    except example.raises as error:
+        run.error = f"{type(error).__name__}: {error}"
+    except Exception as error:
+        log.warning("example %s %s failed: %r", name, run.pk, error)
+        message = "the broker or the result backend does not answer; a part of the example may run"
+        run.error = f"Not accepted: {message}."
+        _keep(run)
+        raise Unavailable("broker", message) from error
+    else:
+        if isinstance(outcome, AsyncResult | GroupResult) and not isinstance(outcome, EagerResult):
+            run.results = outcome.as_tuple()
+        else:
+            run.value = _jsonable(outcome.get() if isinstance(outcome, EagerResult) else outcome)
+    _keep(run)
+    return run.pk
+
+
+def _keep(run: Run) -> None:
+    try:
+        run.save()
+    except DatabaseError as error:
+        log.warning("what came of %s is not recorded: %r", run, error)
+
+
+MAX_TASKS = 200  # of a run, that are described
+
+
+def _task_ids(results: Any) -> Iterator[str]:
+    """Yield the ids in what `as_tuple` gave: first what it came from, as a chain's, and of a group its members'."""
+    (result_id, parent), members = results
+    if parent:
+        yield from _task_ids(parent)
+    if members is None:
+        yield result_id
+    for member in members or ():
+        yield from _task_ids(member)
+
+
+def _tasks_of(results: Any) -> dict[str, dict[str, Any]]:
+    """Describe each task that is known of, and those that they have sent, by id."""
+    found: dict[str, dict[str, Any]] = {}
+    waiting = list(_task_ids(results))
+    if len(waiting) > MAX_TASKS:
+        waiting = [*waiting[: MAX_TASKS - 1], waiting[-1]]  # the last one's result is the run's
+    for task_id in waiting:
+        if task_id not in found and len(found) < MAX_TASKS:
+            found[task_id] = describe(task_id)
+            waiting += found[task_id]["children"]
+    return found
+
+
+def _summary(run: Run, tasks: Mapping[str, Mapping[str, Any]]) -> tuple[str, Any]:
+    """Return the state and the result of what the call gave, of a group those of all of its members together."""
+    if run.error:
+        return states.FAILURE, None
+    if not run.results:
+        return states.SUCCESS, run.value
+    (result_id, _), members = run.results
+    if members is None:
+        return tasks[result_id]["state"], tasks[result_id]["result"]
+    last = [tasks[task_id] for member in members for task_id in list(_task_ids(member))[-1:] if task_id in tasks]
+    seen = {task["state"] for task in last}
+    for failed in states.PROPAGATE_STATES & seen:
+        return failed, None
+    if seen <= {states.SUCCESS}:
+        return states.SUCCESS, [task["result"] for task in last]
+    return (states.STARTED if seen - {states.PENDING} else states.PENDING), None
+
+
+def describe_run(run_id: uuid.UUID) -> dict[str, Any] | None:
+    """Return what is known of a run and of each of its tasks, or None if there is none.
+
+    Raises:
+        Unavailable: the database or the result backend does not answer.
+    """
+    try:
+        run = Run.objects.filter(pk=run_id).first()
+    except DatabaseError as error:
+        log.warning("no state of run %s: %r", run_id, error)
+        raise Unavailable("database", "the database does not answer; try again") from error
+    if run is None:
+        return None
+    tasks = _tasks_of(run.results) if run.results else {}
+    state, result = _summary(run, tasks)
+    return {
+        "id": str(run.pk),
+        "example": run.example,
+        "arguments": run.arguments,
+        "created": run.created.isoformat(),
+        "state": state,
+        "ready": state in states.READY_STATES,
+        "result": result,
+        "error": run.error or None,
+        "tasks": list(tasks.values()),
+    }
+
+
+def events_of(run_id: uuid.UUID) -> list[dict[str, Any]] | None:
+    """Return what was recorded of the tasks of a run, or None if there is no such run.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    fields = ("task_id", "task", "root_id", "parent_id", "kind", "time", "worker", "queue", "detail")
+    try:
+        if not Run.objects.filter(pk=run_id).exists():
+            return None
+        events = list(Event.objects.filter(run_id=run_id).values(*fields))
+    except DatabaseError as error:
+        log.warning("no events of run %s: %r", run_id, error)
+        raise Unavailable("database", "the database does not answer; try again") from error
+    return [{**event, "time": event["time"].isoformat()} for event in events]
+
+
 def _jsonable(value: Any) -> Any:
     """Return `value` if JSON can carry it, else its representation."""
     try:
@@ -161,7 +305,7 @@ def _progress(meta: Any) -> dict[str, Any] | None:
     return {**meta, "percent": round(100 * meta.get("current", 0) / meta["total"])}
 
 
-def describe(task_id: uuid.UUID, record: Submission | None = None) -> dict[str, Any]:
+def describe(task_id: uuid.UUID | str, record: Submission | None = None) -> dict[str, Any]:
     """Return all that is known of a task. PENDING is also what Celery says of an id that it has never seen.
 
     Raises:
@@ -173,7 +317,7 @@ def describe(task_id: uuid.UUID, record: Submission | None = None) -> dict[str, 
         log.warning("no state of %s: %r", task_id, error)
         raise Unavailable("results", "the result backend does not answer; try again") from error
     state, result = meta["status"], meta.get("result")
-    failed = state in states.PROPAGATE_STATES or state == states.RETRY
+    failed = state in states.EXCEPTION_STATES
     done = meta.get("date_done")
     return {
         "id": str(task_id),
@@ -184,10 +328,12 @@ def describe(task_id: uuid.UUID, record: Submission | None = None) -> dict[str, 
         "state": state,
         "ready": state in states.READY_STATES,
         "progress": _progress(result) if state == "PROGRESS" else None,
+        "info": None if failed or state == states.SUCCESS else _jsonable(result),  # what came with any other state
         "result": _jsonable(result) if state == states.SUCCESS else None,
         "error": {"type": type(result).__name__, "message": str(result)} if failed else None,
         "retries": meta.get("retries") or 0,
         "worker": meta.get("worker"),
+        "children": [task_id for child in meta.get("children") or () for task_id in _task_ids(child)],
         "date_done": done.isoformat() if isinstance(done, datetime) else done,
     }
 

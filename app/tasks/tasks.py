@@ -47,7 +47,14 @@ def fail(message: str = "as asked") -> None:
     raise RuntimeError(message)
 
 
-@app.task(bind=True, autoretry_for=(ConnectionError,), max_retries=5, retry_backoff=True, retry_backoff_max=60)
+@app.task(
+    bind=True,
+    autoretry_for=(ConnectionError,),
+    max_retries=5,
+    retry_backoff=True,
+    retry_backoff_max=60,
+    retry_jitter=True,
+)
 def flaky(self: "Task[Any, Any]", failures: int = 2) -> int:
     """Fail the first few attempts and be retried, waiting longer each time; give up after five retries."""
     attempt = self.request.retries + 1
@@ -82,20 +89,25 @@ def relay() -> int:
 
 
 @app.task
-def tick() -> str:
-    """Record in the database that beat and a worker are alive. Beat sends it."""
+def tick(name: str = "beat") -> str:
+    """Record in the database when this ran last, for beat and a worker are alive then. Beat sends it.
+
+    Args:
+        name: of the entry in beat's schedule, up to 50 characters.
+    """
     from .models import Tick  # Django is ready by the time that a task runs, not when this module is imported
 
-    row, _ = Tick.objects.update_or_create(name="beat", defaults={"at": timezone.now()})
+    row, _ = Tick.objects.update_or_create(name=name, defaults={"at": timezone.now()})
     return row.at.isoformat()
 
 
 @app.task
 def prune() -> int:
-    """Delete the records of tasks whose results have expired, and what left the outbox as long ago. Beat sends it."""
-    from .models import Outgoing, Submission
+    """Delete the records of what has expired, as its results have, and of what left the outbox. Beat sends it."""
+    from .models import Outgoing, Run, Submission
 
     old = timezone.now() - KEEP_RECORDS
     submissions, _ = Submission.objects.filter(created__lt=old).delete()
+    runs, _ = Run.objects.filter(created__lt=old).delete()
     outgoing, _ = Outgoing.objects.filter(sent__lt=old).delete()
-    return submissions + outgoing
+    return submissions + runs + outgoing

@@ -6,6 +6,7 @@ from celery import Celery
 
 CONNECT = 2  # seconds, each
 ANSWER = 3
+RETRY_POLICY = {"max_retries": 1, "interval_start": 0.2, "interval_step": 0, "interval_max": 0.2}
 
 
 def answer_in_time(app: Celery) -> None:
@@ -17,6 +18,7 @@ def answer_in_time(app: Celery) -> None:
     app.conf.update(
         broker_connection_timeout=CONNECT,
         broker_pool_acquire_timeout=CONNECT,
+        task_publish_retry_policy=RETRY_POLICY,
         result_backend_always_retry=False,
         redis_socket_connect_timeout=CONNECT,
         redis_socket_timeout=ANSWER,

@@ -1,14 +1,15 @@
-"""The page for people, the JSON API for programs, and the probes for machines."""
+"""The JSON API for programs, and the probes for machines."""
 
 import json
+import logging
 import os
 import uuid
 from typing import Any, NoReturn
 
+from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import RequestDataTooBig
 from django.db import Error as DatabaseError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
-from django.shortcuts import redirect, render
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -16,90 +17,15 @@ from django.views.decorators.http import require_http_methods, require_safe
 from django.views.defaults import page_not_found
 from django.views.defaults import server_error as plain_server_error
 
-from . import orders, service
-from .models import Submission, Tick
+from . import files, limits, orders, registry, service, webhooks
+from .models import Submission, Thumbnail
 
-CSP = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'"
+log = logging.getLogger(__name__)
 
 
 def release() -> str:
     """Return the release that this process runs, if it was told."""
     return os.environ.get("CELERY_RELEASE", "")
-
-
-# --- the page -----------------------------------------------------------------------------------------------------
-
-
-def _page(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
-    context = {"release": release(), **context}
-    response = render(request, template, context, status=status)
-    response["Content-Security-Policy"] = CSP
-    return response
-
-
-def _last_tick() -> Tick | None:
-    try:
-        return Tick.objects.filter(name="beat").first()
-    except DatabaseError:
-        return None
-
-
-def _parse(text: str, wanted: Any) -> Any:
-    """Return what a person typed as the JSON value that it means; a string stays one."""
-    if wanted is str:
-        return text
-    if wanted == list[float]:
-        text = f"[{text.strip().strip('[]')}]"
-    try:
-        return _loads(text)
-    except ValueError:
-        return text  # validation says which argument it is and what it must be
-
-
-def _arguments(request: HttpRequest, example: service.Example) -> dict[str, Any]:
-    parameters = example.signature.parameters.values()
-    return {p.name: _parse(request.POST[p.name], p.annotation) for p in parameters if p.name in request.POST}
-
-
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-@never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
-def index(request: HttpRequest) -> HttpResponse:
-    """Show the examples, a form for the chosen one, and the recent tasks; POST submits."""
-    name = request.POST.get("task", request.GET.get("task", ""))
-    example = service.EXAMPLES.get(name) or next(iter(service.EXAMPLES.values()))
-    status, error = 200, None
-    if request.method == "POST":
-        try:
-            return redirect("detail", service.submit(name, [], _arguments(request, example)))
-        except service.BadRequest as bad:
-            status, error = 422, f"{bad}."
-        except service.Unavailable as away:
-            status, error = 503, f"Not accepted: {away} ({away.task_id})."
-    fields = [
-        (p.name, request.POST.get(p.name, _text(example.suggested[p.name])))
-        for p in example.signature.parameters.values()
-    ]
-    context = {"examples": service.EXAMPLES.values(), "chosen": example, "fields": fields, "error": error}
-    try:
-        context |= {"recent": service.recent(), "tick": _last_tick()}
-    except service.Unavailable as away:
-        context["notice"] = f"No list of recent tasks: {away}."
-    return _page(request, "tasks/index.html", context, status)
-
-
-@never_cache
-@require_safe
-def detail(request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
-    """Show one task; the page's script follows it."""
-    record = service.record_of(task_id)
-    try:
-        return _page(request, "tasks/detail.html", {"task": service.describe(task_id, record), "id": task_id})
-    except service.Unavailable as away:
-        return _page(request, "tasks/detail.html", {"id": task_id, "error": f"No state: {away}."}, 503)
 
 
 # --- the API ------------------------------------------------------------------------------------------------------
@@ -144,6 +70,15 @@ def _body(request: HttpRequest, example: dict[str, Any], known: tuple[str, ...])
     return body
 
 
+@never_cache
+@require_safe
+def api_description(request: HttpRequest) -> JsonResponse:
+    """Return the API's description in OpenAPI."""
+    from . import openapi  # it needs what is known here
+
+    return JsonResponse(openapi.document())
+
+
 @csrf_exempt  # a page of another site cannot send application/json here: browsers ask first, and nobody allows it
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -181,6 +116,124 @@ def api_task(request: HttpRequest, task_id: uuid.UUID) -> JsonResponse:
         return _away(away)
 
 
+def _example(one: registry.Example) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "title": one.title,
+        "about": one.about,
+        "chapter": one.chapter,
+        "arguments": one.schema,
+        "source": one.source,
+        "tasks": one.tasks,
+        "url": reverse("api-example", args=[one.name]),
+    }
+
+
+@never_cache
+@require_safe
+def api_examples(request: HttpRequest) -> JsonResponse:
+    """Return all examples: what each takes, as a JSON schema, and its code."""
+    return JsonResponse({"examples": [_example(one) for one in registry.load().values()]})
+
+
+@csrf_exempt  # as above
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def api_example(request: HttpRequest, name: str) -> JsonResponse:
+    """GET one example; POST `{"arguments"}` runs it: 202, with the run's id."""
+    try:
+        one = registry.find(name)
+    except registry.UnknownExample as unknown:
+        return _error(404, "not_found", str(unknown))
+    if request.method != "POST":
+        return JsonResponse(_example(one))
+    body = _body(request, {"arguments": {}}, ("arguments",))
+    if isinstance(body, JsonResponse):
+        return body
+    try:
+        run_id = service.run_example(name, one.check(body.get("arguments", {})))
+    except registry.BadArguments as bad:
+        return _error(422, "bad_arguments", str(bad))
+    except service.Unavailable as away:
+        return _away(away)
+    url = reverse("api-run", args=[run_id])
+    return JsonResponse({"id": str(run_id), "url": url}, status=202, headers={"Location": url})
+
+
+@never_cache
+@require_safe
+def api_run(request: HttpRequest, run_id: uuid.UUID) -> JsonResponse:
+    """Return what is known of a run and its tasks."""
+    try:
+        run = service.describe_run(run_id)
+    except service.Unavailable as away:
+        return _away(away)
+    return JsonResponse(run) if run else _error(404, "not_found", "there is no such run")
+
+
+@never_cache
+@require_safe
+def api_events(request: HttpRequest, run_id: uuid.UUID) -> JsonResponse:
+    """Return what happened to the tasks of a run, in the order of time."""
+    try:
+        events = service.events_of(run_id)
+    except service.Unavailable as away:
+        return _away(away)
+    return _error(404, "not_found", "there is no such run") if events is None else JsonResponse({"events": events})
+
+
+# What a page of another site may not send without asking first either: a form's content types are not among them.
+MEDIA_TYPES = {"image/jpeg": "image", "image/png": "image", "image/gif": "image", "text/csv": "csv"}
+
+
+@csrf_exempt  # as above
+@never_cache
+@require_http_methods(["POST"])
+def api_files(request: HttpRequest) -> JsonResponse:
+    """POST a file as the body, with its content type, and `?name=`: 201, with the id to give to an example."""
+    kind = MEDIA_TYPES.get(request.content_type or "")
+    if kind is None:
+        return _error(415, "bad_type", f"send a file with one of these content types: {', '.join(MEDIA_TYPES)}")
+    try:
+        files.check_size(kind, limits.body_size(request))  # before any of it is read
+        upload = files.store(kind, request.GET.get("name", ""), request.read())
+    except files.BadFile as bad:
+        return _error(422, "bad_file", str(bad))
+    except files.StorageFull as full:
+        return _error(507, "storage_full", str(full))
+    except DatabaseError as error:
+        log.warning("a file is not kept: %r", error)
+        return _error(503, "database_unavailable", "the database does not answer; try again")
+    described = {"id": str(upload.pk), "kind": kind, "name": upload.name, "size": upload.size}
+    return JsonResponse(described, status=201)
+
+
+@login_not_required
+@csrf_exempt  # whoever sends this has neither a login nor a cookie, but the secret
+@never_cache
+@require_http_methods(["POST"])
+def api_webhooks(request: HttpRequest) -> HttpResponse:
+    """Receive a webhook of this app, as a receiver elsewhere would: 204, or 401 if it is not genuine."""
+    try:
+        genuine = webhooks.is_genuine(request.headers, request.body)
+    except RequestDataTooBig:
+        return _error(413, "too_large", "the body is larger than 64 KiB")
+    if not genuine:
+        return _error(401, "bad_signature", "the signature is wrong, or the message is older than five minutes")
+    log.info("received the webhook %s: %s", request.headers["webhook-id"], request.body.decode())
+    return HttpResponse(status=204)
+
+
+@require_safe
+def thumbnail(request: HttpRequest, upload_id: uuid.UUID, side: int) -> HttpResponse:
+    """Return a picture that a worker made. What people sent is never returned, as nobody knows what it is."""
+    found = Thumbnail.objects.filter(upload=upload_id, side=side).first()
+    if found is None:
+        raise Http404
+    headers = {"Cache-Control": "private, max-age=3600", "Content-Security-Policy": "default-src 'none'; sandbox"}
+    return HttpResponse(bytes(found.content), content_type="image/webp", headers=headers)
+
+
 @csrf_exempt  # as above
 @never_cache
 @require_http_methods(["POST"])
@@ -215,6 +268,7 @@ def api_order(request: HttpRequest, order_id: uuid.UUID) -> JsonResponse:
 # --- probes and errors --------------------------------------------------------------------------------------------
 
 
+@login_not_required
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -222,6 +276,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok", "release": release()})
 
 
+@login_not_required
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:

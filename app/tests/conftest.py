@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from celery.contrib.testing.worker import start_worker
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from kombu.exceptions import OperationalError as BrokerError
+from live import REDIS, Live, Local
 from unit_settings import BARE
 
 from tasks import app, service
@@ -25,6 +27,19 @@ def worker() -> Iterator[None]:
     app.control.purge()  # what earlier tests submitted
     with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=10):
         yield
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The app as it runs, with a broker and a worker: its own on this machine, or the one at `TASKS_URL`."""
+    if url := os.environ.get("TASKS_URL"):
+        yield Live(url.rstrip("/"))
+        return
+    if not REDIS:
+        pytest.skip("there is no redis-server")
+    local = Local(tmp_path_factory.mktemp("live"), TASKS_QUEUES="celery,high,low,io")
+    yield local
+    local.close()
 
 
 @pytest.fixture
@@ -83,5 +98,6 @@ def prefork(environment: dict[str, str]) -> Iterator[Any]:
 
     yield start
     for process in started:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # its children have ended, too
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()

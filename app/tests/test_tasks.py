@@ -73,7 +73,7 @@ def test_prune_forgets_only_the_old() -> None:
 def test_beat_sends_only_tasks_that_exist() -> None:
     assert (
         {entry["task"] for entry in app.conf.beat_schedule.values()}
-        == {"tasks.tick", "tasks.prune", "tasks.relay"}
+        == {"tasks.tick", "tasks.prune", "tasks.relay", "tasks.clean_up"}
         <= set(app.tasks)
     )
 

@@ -12,8 +12,6 @@ os.environ |= {
 
 from tasks.settings import *  # noqa: E402, F403
 
-# A transaction takes its lock when it begins, and waits for it: two that write take turns, as they do in PostgreSQL.
-DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 20}  # noqa: F405
 for name in ("queue", "control", "results"):
     (FOLDER / name).mkdir(exist_ok=True)
 CELERY_BROKER_TRANSPORT_OPTIONS = {

@@ -269,6 +269,13 @@ def _check_settings(app: Celery, platform: Platform, report: Report) -> None:
             report.warnings.append(
                 f"{name} has {', '.join(unsafe)}: whoever can write to the broker can run any code in a worker."
             )
+    accepted = list(conf.accept_content or ())
+    if platform.message_signing and accepted != ["auth"]:
+        report.errors.append(
+            f"celery_message_signing is on, but accept_content is {', '.join(accepted)}: messages that nobody signed "
+            "would be run. Where the environment has CELERY_SECURITY_KEY, set accept_content to auth alone, "
+            "task_serializer too, and call app.setup_security()."
+        )
     for name in ("task_serializer", "result_serializer"):
         accepted = conf.get("result_accept_content" if name.startswith("result") else "accept_content")
         if accepted and conf.get(name) not in accepted:

@@ -39,6 +39,7 @@ class Platform:
     Times are in seconds. ``max_time_limit_s`` is what a task may take at most before a stop of its worker kills it;
     None when the deployment gives no such limit. ``lone_worker``: the platform has one worker in all.
     A task that ran ``crash_limit`` times when its worker died is parked.
+    ``message_signing``: workers are to take signed messages alone.
     ``redis_transport`` is who takes messages from Redis, our transport (``atomic``) or kombu's (``stock``).
     """
 
@@ -55,6 +56,7 @@ class Platform:
     lone_worker: bool = False
     crash_limit: int = 5
     redis_transport: Literal["atomic", "stock"] = "atomic"
+    message_signing: bool = False
 
     @property
     def exchange_type(self) -> str:
@@ -113,6 +115,7 @@ class Platform:
             lone_worker=bool(data.get("lone_worker", cls.lone_worker)),
             crash_limit=int(data.get("crash_limit", cls.crash_limit)),
             redis_transport=transport,
+            message_signing=bool(data.get("message_signing", cls.message_signing)),
         )
 
     @classmethod

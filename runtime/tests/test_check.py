@@ -164,3 +164,14 @@ def test_a_broker_that_is_away(platform, app_dir, python):
     assert done.returncode == 3
     assert "does not answer" in done.stderr
     assert "secret" not in done.stderr + done.stdout
+
+
+SIGNING = "app.conf.update(task_serializer='auth', accept_content=['auth'])\n"
+
+
+def test_an_app_that_takes_unsigned_messages_where_they_are_to_be_signed(check):
+    code, _, stderr = check(PLAIN, message_signing=True)
+    assert code == 1
+    assert "accept_content is json: messages that nobody signed would be run" in stderr
+    assert check(PLAIN + SIGNING, message_signing=True)[0] == 0
+    assert check(PLAIN, message_signing=False)[0] == 0

@@ -96,6 +96,7 @@ class Platform:
         ours = self.variables["celery_app_source"] == defaults["celery_app_source"]
         self.features |= {self.broker, "example" if ours else "plain"}
         self.features |= {"ledger"} if "TASKS_LEDGER" in self.variables.get("celery_app_environment", {}) else set()
+        self.features |= {"signing"} if self.variables["celery_message_signing"] else set()
         others = {"celerybeat": "beat", "flower": "flower", "web": "web"}
         self.programs = [worker.program for worker in self.workers]
         self.programs += [program for program, feature in others.items() if feature in self.features]

@@ -13,14 +13,20 @@ from tests.hosts.support import Site, eventually
 # A message whose body, once unpickled, would leave a file.
 PICKLE = """
 import json, os, tempfile
-from tasks import add, app
+from tasks import add
 class Mine:
     def __reduce__(self):
         return os.system, ("touch /tmp/verify-pickle",)
-app.conf.update(task_serializer="pickle", accept_content=["json", "pickle"])
 bad = add.apply_async((Mine(), 1), serializer="pickle")
-good = add.apply_async((2, 3), serializer="json")
+good = add.delay(2, 3)
 print(json.dumps([good.get(timeout=10), bad.state, bad.id]))
+"""
+
+UNSIGNED = """
+import json
+from tasks import add
+bad = add.apply_async((1, 1), serializer="json")
+print(json.dumps([add.delay(2, 3).get(timeout=10), bad.state, bad.id]))
 """
 
 DEAD_ON_REDIS = """
@@ -55,13 +61,14 @@ def workers_settings(site: Site) -> dict[str, dict[str, Any]]:
 
 def test_workers_run_with_the_safe_settings(site: Site, workers_settings: dict[str, dict[str, Any]]) -> None:
     """Asked of the workers, not read in a file."""
+    signed, example = (feature in site.platform.features for feature in ("signing", "example"))
     safe = {
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_create_missing_queues": False,
-        "task_serializer": "json",
+        "task_serializer": "auth" if signed else "json",
         "result_serializer": "json",
-        "accept_content": ["json"],
+        "accept_content": ["auth"] if signed else ["json", "msgpack", "yaml"] if example else ["json"],
         "result_accept_content": ["json"],
         "broker_connection_max_retries": None,
         "task_time_limit": site.platform.variables["celery_time_limit"],
@@ -99,6 +106,22 @@ def test_pickle_is_refused(site: Site) -> None:
     assert not site.host.file("/tmp/verify-pickle").exists  # noqa: S108
     assert "Refusing to deserialize" in site.run("cat /var/log/celery/celery*.log")
     assert _parked(site) == [sent], "and it is kept for who wants to know"
+
+
+@pytest.mark.needs("signing")
+def test_an_unsigned_message_is_refused(site: Site) -> None:
+    """And the worker goes on. What is signed by another key, or altered, is tried in the application's own tests."""
+    result, state, sent = site.python(UNSIGNED)
+    assert (result, state) == (5, "PENDING")
+    assert _parked(site) == [sent], "and it is kept for who wants to know"
+
+
+@pytest.mark.needs("signing")
+def test_the_signing_key_is_for_the_application_alone(site: Site) -> None:
+    """Its certificate is no secret."""
+    key, certificate = (site.host.file(f"/etc/celery/signing.{name}") for name in ("key", "crt"))
+    assert (key.user, key.group, key.mode) == ("root", "celery", 0o640)
+    assert certificate.mode == 0o644
 
 
 def test_a_task_that_no_worker_knows_is_parked(site: Site, queue: str) -> None:

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.celery_on_hosts.platform.plugins.lookup import rsa_key
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from tests.unit.rendering import GROUPS, ROLES, SECRETS, Platform
 
@@ -354,6 +357,35 @@ def test_no_secret_is_readable_by_all(platform: Platform) -> None:
         assert not [name for name, secret in SECRETS.items() if secret in shown], (
             f"{role}'s programs are readable by all"
         )
+
+
+def test_messages_are_signed_where_the_inventory_asks_for_it(tmp_path: Path) -> None:
+    key = rsa_key.read_or_make(tmp_path / "secrets/signing_key.pem")
+    platform = Platform(celery_message_signing=True, celery_signing_key=key)
+    files = platform.files("celery")
+    entry = files["/etc/celery/signing.key"]
+    assert (entry["secret"], entry["group"], entry["mode"], entry["state"]) == (key, "celery", "0640", "file")
+    private = serialization.load_pem_private_key(key.encode(), None)
+    certificate = x509.load_pem_x509_certificate(platform.text("celery", "/etc/celery/signing.crt").encode())
+    assert certificate.public_key() == private.public_key()
+    environment = platform.text("celery", "/etc/celery/environment")
+    for name, path in (("KEY", "signing.key"), ("CERTIFICATE", "signing.crt"), ("CERT_STORE", "signing.crt")):
+        assert f"CELERY_SECURITY_{name}='/etc/celery/{path}'" in environment
+    assert json.loads(platform.text("celery", "/etc/celery/platform.json"))["message_signing"] is True
+
+
+def test_another_key_restarts_what_uses_it(tmp_path: Path) -> None:
+    keys = [rsa_key.read_or_make(tmp_path / name) for name in "ab"]
+    one, other = (programs(Platform(celery_message_signing=True, celery_signing_key=key)) for key in keys)
+    for name in one:
+        assert one[name]["environment"] != other[name]["environment"], name
+
+
+def test_messages_are_not_signed_otherwise(platform: Platform) -> None:
+    files = platform.files("celery")
+    assert files["/etc/celery/signing.key"]["state"] == files["/etc/celery/signing.crt"]["state"] == "absent"
+    assert "CELERY_SECURITY" not in platform.text("celery", "/etc/celery/environment")
+    assert json.loads(platform.text("celery", "/etc/celery/platform.json"))["message_signing"] is False
 
 
 # --- wrappers --------------------------------------------------------------------------------------------------------

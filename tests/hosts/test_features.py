@@ -1,0 +1,71 @@
+"""Celery's features on the deployed platform, each by its example of the application (docs/features.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.hosts.support import Site, eventually
+
+pytestmark = pytest.mark.needs("web", "example")
+
+TICKED = """
+import json, django
+django.setup()
+from tasks.models import Tick
+print(json.dumps(Tick.objects.filter(name={name!r}).count()))
+"""
+
+
+def run(site: Site, example: str, **arguments: Any) -> Any:
+    """Run an example by the web API; return its result."""
+    answer = site.http(f"/api/examples/{example}", body={"arguments": arguments})
+    assert answer.status == 202, answer
+    done = eventually(lambda: site.http(answer.json()["url"]).json(), lambda run: run["ready"])
+    assert done["state"] == "SUCCESS", done
+    return done["result"]
+
+
+@pytest.mark.parametrize("store", ["of_the_app", "django", "sqlalchemy"])
+def test_a_store_keeps_a_result_until_it_is_told_to_forget(site: Site, store: str) -> None:
+    """On the deployment's own Redis and PostgreSQL."""
+    seen = run(site, f"store_{store}")
+    assert (seen["result"], seen["asked again"], seen["after forget"]) == (5, "SUCCESS", "PENDING")
+
+
+def test_rpc_answers_its_caller_once(site: Site) -> None:
+    """Through the broker, whichever it is."""
+    seen = run(site, "store_rpc")
+    assert (seen["result"], seen["asked again"]) == (5, "PENDING")
+
+
+@pytest.mark.parametrize(
+    ("example", "queue"), [("route_by_name", "high"), ("route_by_pattern", "low"), ("route_by_expression", "io")]
+)
+def test_a_task_is_routed_where_a_worker_reads(site: Site, example: str, queue: str) -> None:
+    """To the queue of its route, or the default one where the platform has no such queue."""
+    ran = run(site, example)
+    assert ran["routing_key"] == (queue if queue in site.platform.queues else "celery")
+    readers = [
+        node for node, one in zip(site.nodes, site.platform.workers, strict=True) if ran["routing_key"] in one.queues
+    ]
+    assert ran["worker"] in readers
+
+
+def test_a_task_may_opt_in_to_another_serializer(site: Site) -> None:
+    """msgpack for bytes, yaml for dates."""
+    assert run(site, "by_msgpack", text="grüße") == 7
+    assert run(site, "by_yaml", year=2026, month=11, day=21) == "Saturday"
+
+
+@pytest.mark.needs("beat")
+def test_beat_finds_an_entry_of_the_database_while_it_runs(site: Site) -> None:
+    """And sends its task."""
+    assert run(site, "each_few_seconds", seconds=2)["entry"] == "interval"
+    eventually(lambda: site.python(TICKED.format(name="interval")), bool)
+
+
+def test_periodic_work_does_not_overlap(site: Site) -> None:
+    """The lock is in the database, for all workers."""
+    assert sorted(run(site, "one_at_a_time", seconds=3)) in (["another one is at it", "done"], ["done", "done"])
