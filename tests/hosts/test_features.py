@@ -41,12 +41,12 @@ def test_rpc_answers_its_caller_once(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("example", "queue"), [("route_by_name", "high"), ("route_by_pattern", "low"), ("route_by_expression", "io")]
+    ("example", "wanted"), [("route_by_name", "high"), ("route_by_pattern", "low"), ("route_by_expression", "io")]
 )
-def test_a_task_is_routed_where_a_worker_reads(site: Site, example: str, queue: str) -> None:
+def test_a_task_is_routed_where_a_worker_reads(site: Site, example: str, wanted: str) -> None:
     """To the queue of its route, or the default one where the platform has no such queue."""
     ran = run(site, example)
-    assert ran["routing_key"] == (queue if queue in site.platform.queues else "celery")
+    assert ran["routing_key"] == (wanted if wanted in site.platform.queues else "celery")
     readers = [
         node for node, one in zip(site.nodes, site.platform.workers, strict=True) if ran["routing_key"] in one.queues
     ]
