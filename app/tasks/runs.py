@@ -433,16 +433,27 @@ def revoke(run: Run) -> int:
 
 
 @dataclass(frozen=True)
+class Brief:
+    """A run, as a list of them shows it."""
+
+    pk: uuid.UUID
+    example: str
+    created: datetime
+    state: str
+    count: int  # of its tasks
+
+
+@dataclass(frozen=True)
 class Recent:
     """What was run lately: examples, and tasks that the API was given."""
 
-    runs: list[tuple[Run, str, int]]
+    runs: list[Brief]
     tasks: list[Submission]
 
     @property
     def digest(self) -> str:
         """A word that changes when anything does."""
-        seen = [(run.pk, state, count) for run, state, count in self.runs], [task.pk for task in self.tasks]
+        seen = self.runs, [task.pk for task in self.tasks]
         return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
 
 
@@ -452,16 +463,15 @@ def recent(limit: int = 12) -> Recent:
     Raises:
         DatabaseError: the database does not answer.
     """
-    found = list(Run.objects.prefetch_related(Prefetch("events", Event.objects.exclude(kind="log")))[:limit])
-    return Recent([(run, *_brief(run)) for run in found], list(Submission.objects.all()[:limit]))
+    found = Run.objects.prefetch_related(Prefetch("events", Event.objects.exclude(kind="log")))[:limit]
+    return Recent([_brief(run) for run in found], list(Submission.objects.only("task", "created")[:limit]))
 
 
-def _brief(run: Run) -> tuple[str, int]:
-    """Return the state of a run as its events have it, and how many tasks it has."""
+def _brief(run: Run) -> Brief:
     nodes: dict[str, Node] = {}
     for event in run.events.all():
         nodes.setdefault(event.task_id, Node(event.task_id)).take(event)
-    return summary(run, nodes.values()), len(nodes)
+    return Brief(run.pk, run.example, run.created, summary(run, nodes.values()), len(nodes))
 
 
 def summary(run: Run, nodes: Iterable[Node]) -> str:
