@@ -114,7 +114,7 @@ def _run() -> dict[str, Any]:
 
 
 def _event() -> dict[str, Any]:
-    kinds = ["sent", "received", "started", "progress", "retry", "succeeded", "failed", "revoked", "log"]
+    kinds = ["sent", "received", "started", "progress", "retry", "succeeded", "failed", "revoked", "ended", "log"]
     texts = dict.fromkeys(("task_id", "task", "root_id", "parent_id", "worker", "queue"), TEXT)
     return _object(kind={"enum": kinds}, time=TIME, detail={"type": "object"}, **texts)
 

@@ -61,6 +61,7 @@ class Node:
     queue: str = ""
     group: str = ""
     retries: int = 0
+    over: bool = False  # it has ended without a result, and left its state as it was
     progress: dict[str, Any] | None = None
     result: str = ""
     error: str = ""
@@ -83,7 +84,7 @@ class Node:
     @property
     def ready(self) -> bool:
         """Whether it has ended."""
-        return self.state in states.READY_STATES
+        return self.over or self.state in states.READY_STATES
 
     @property
     def seconds(self) -> float | None:
@@ -103,6 +104,11 @@ class Node:
             self.state, self.progress = detail["state"] or self.state, meta
             return
         if kind == "log":
+            return
+        self.over = kind == "ended"
+        if self.over:
+            self.state = detail["state"] if self.state == states.STARTED else self.state
+            self._span(kind, event.time)
             return
         if kind == "retry" and detail["retries"] < self.retries:
             return  # it was sent again before Celery says so, and may even run
@@ -349,8 +355,8 @@ def _open(nodes: Iterable[Node]) -> bool:
 def _every(run: Run, events: list[Event], nodes: Iterable[Node]) -> int | None:
     """Return after how many seconds the page is to ask again; None, if nothing more is to come."""
     nodes = list(nodes)
-    if run.error or (not nodes and run.results is None and run.value is not None):
-        return None
+    if not nodes and not run.results:
+        return None  # nothing was sent
     age = timezone.now() - (events[-1].time if events else run.created)
     stuck = any(node.state in states.PROPAGATE_STATES for node in nodes)  # what would follow a failure never does
     done = nodes and all(node.ready or (stuck and node.state == WAITING) for node in nodes)
@@ -390,6 +396,8 @@ def _sentence(event: Event) -> str:
             if isinstance(meta, dict) and meta.get("total"):
                 return f"{meta.get('current', 0)} of {meta['total']}"
             return "" if meta is None else str(meta)
+        case "ended":
+            return str(detail["state"]).lower()
         case "retry":
             return str(detail["reason"])
         case "succeeded":
@@ -425,16 +433,27 @@ def revoke(run: Run) -> int:
 
 
 @dataclass(frozen=True)
+class Brief:
+    """A run, as a list of them shows it."""
+
+    pk: uuid.UUID
+    example: str
+    created: datetime
+    state: str
+    count: int  # of its tasks
+
+
+@dataclass(frozen=True)
 class Recent:
     """What was run lately: examples, and tasks that the API was given."""
 
-    runs: list[tuple[Run, str, int]]
+    runs: list[Brief]
     tasks: list[Submission]
 
     @property
     def digest(self) -> str:
         """A word that changes when anything does."""
-        seen = [(run.pk, state, count) for run, state, count in self.runs], [task.pk for task in self.tasks]
+        seen = self.runs, [task.pk for task in self.tasks]
         return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
 
 
@@ -444,25 +463,24 @@ def recent(limit: int = 12) -> Recent:
     Raises:
         DatabaseError: the database does not answer.
     """
-    found = list(Run.objects.prefetch_related(Prefetch("events", Event.objects.exclude(kind="log")))[:limit])
-    return Recent([(run, *_brief(run)) for run in found], list(Submission.objects.all()[:limit]))
+    found = Run.objects.prefetch_related(Prefetch("events", Event.objects.exclude(kind="log")))[:limit]
+    return Recent([_brief(run) for run in found], list(Submission.objects.only("task", "created")[:limit]))
 
 
-def _brief(run: Run) -> tuple[str, int]:
-    """Return the state of a run as its events have it, and how many tasks it has."""
+def _brief(run: Run) -> Brief:
     nodes: dict[str, Node] = {}
     for event in run.events.all():
         nodes.setdefault(event.task_id, Node(event.task_id)).take(event)
-    return summary(run, nodes.values()), len(nodes)
+    return Brief(run.pk, run.example, run.created, summary(run, nodes.values()), len(nodes))
 
 
 def summary(run: Run, nodes: Iterable[Node]) -> str:
     """Return the state of a run as a whole: what its tasks are at, or how it ended."""
     found = {node.state for node in nodes} - {WAITING}
-    if run.error:
-        return "REFUSED"
     if not found:
-        return "RETURNED"
+        return "REFUSED" if run.error else states.PENDING if run.results else "RETURNED"
+    if run.error:
+        return states.FAILURE
     own = sorted(found - set(STATES.values()))
     for state in (states.RETRY, *own, states.STARTED, states.RECEIVED, states.PENDING, states.FAILURE, states.REVOKED):
         if state in found:

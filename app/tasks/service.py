@@ -237,8 +237,9 @@ def _summary(run: Run, tasks: Mapping[str, Mapping[str, Any]]) -> tuple[str, Any
         return tasks[result_id]["state"], tasks[result_id]["result"]
     last = [tasks[task_id] for member in members for task_id in list(_task_ids(member))[-1:] if task_id in tasks]
     seen = {task["state"] for task in last}
-    for failed in states.PROPAGATE_STATES & seen:
-        return failed, None
+    for failed in (states.FAILURE, states.REVOKED):
+        if failed in seen:
+            return failed, None
     if seen <= {states.SUCCESS}:
         return states.SUCCESS, [task["result"] for task in last]
     return (states.STARTED if seen - {states.PENDING} else states.PENDING), None

@@ -159,5 +159,6 @@ CELERY_BEAT_SCHEDULE = {
     "tick": {"task": "tasks.tick", "schedule": 30.0},
     "prune": {"task": "tasks.prune", "schedule": crontab(minute=0)},  # each full hour
     "clean-up": {"task": "tasks.clean_up", "schedule": crontab(hour=3, minute=30)},  # each night
+    "clean-stores": {"task": "tasks.clean_stores", "schedule": crontab(hour=4, minute=10)},
     "sunset": {"task": "tasks.tick", "schedule": solar("sunset", 52.52, 13.4), "args": ["sunset"]},  # in Berlin
 }

@@ -18,7 +18,7 @@ from uuid import UUID
 from weakref import WeakValueDictionary
 
 import celery
-from celery import current_task, signals
+from celery import current_task, signals, states
 from celery.canvas import _chain as Chain
 from celery.canvas import chord as Chord
 from celery.canvas import group as Group
@@ -243,6 +243,14 @@ def _on_failure(
     if header:
         trace = getattr(einfo, "traceback", None) or ""
         _write("failed", header, about, error=text(f"{type(exception).__name__}: {exception}"), traceback=text(trace))
+
+
+@signals.task_postrun.connect
+def _on_end(task: "celery.Task[Any, Any]", state: str | None = None, **_: Any) -> None:
+    if state in (states.IGNORED, states.REJECTED):  # of which there is no other signal
+        header, about = _of(task)
+        if header:
+            _write("ended", header, about, state=state)
 
 
 @signals.task_revoked.connect

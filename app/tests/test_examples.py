@@ -103,6 +103,27 @@ def test_not_accepted_without_the_broker(client: Client, broker_down: None) -> N
     assert Run.objects.get().error.startswith("Not accepted")
 
 
+@pytest.mark.parametrize(
+    ("members", "state", "result"),
+    [
+        (["SUCCESS", "SUCCESS"], "SUCCESS", [1, 1]),
+        (["PENDING", "PENDING"], "PENDING", None),
+        (["SUCCESS", "PENDING"], "STARTED", None),
+        (["SUCCESS", "FAILURE", "REVOKED"], "FAILURE", None),
+        (["REVOKED", "PENDING"], "REVOKED", None),
+    ],
+)
+def test_a_group_has_the_state_of_its_members(client: Client, members: list[str], state: str, result: Any) -> None:
+    run = Run.objects.create(example="group_of_adds")
+    run.results = [[str(run.pk), None], [[[f"{run.pk} {n}", None], None] for n in range(len(members))]]
+    run.save()
+    for n, member in enumerate(members):
+        result_of = {"SUCCESS": 1, "PENDING": None}.get(member, RuntimeError("because"))
+        app.backend.store_result(f"{run.pk} {n}", result_of, member)
+    found = client.get(f"/api/runs/{run.pk}").json()
+    assert (found["state"], found["result"]) == (state, result)
+
+
 def test_a_run_of_very_many_tasks_is_described_in_part(client: Client) -> None:
     header = [[[f"member {n}", None], None] for n in range(300)]
     run = Run.objects.create(example="chord_of_adds", results=[["body", [["group", None], header]], None])

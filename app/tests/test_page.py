@@ -92,6 +92,14 @@ def test_a_direct_call_sends_nothing(client: Client) -> None:
     assert ("RETURNED" in page, '<p class="outcome">7' in page, "No message was sent" in page) == (True, True, True)
 
 
+def test_what_the_call_returned_is_shown_beside_its_tasks(client: Client) -> None:
+    run = run_of(client, "delay")
+    Run.objects.filter(pk=run.pk).update(results=None, value={"state": "SUCCESS", "get": 5})
+    page = client.get(f"/runs/{run.pk}").content.decode()
+    assert "<dt><code>get</code></dt><dd><code>5</code></dd>" in page
+    assert "No message was sent" not in page
+
+
 def test_what_is_as_it_was_seen_is_not_sent_again(client: Client) -> None:
     run = run_of(client, "delay")
     page = client.get(f"/runs/{run.pk}").content.decode()

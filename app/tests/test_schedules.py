@@ -5,9 +5,12 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import Client
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask, SolarSchedule
@@ -91,6 +94,19 @@ def test_an_entry_that_is_edited_in_the_admin_fires(admin: Client) -> None:
     assert beat.schedule["interval"].args == ["edited"]
     beat.tick()
     assert sent() == ["tasks.tick"]
+
+
+def test_beat_goes_on_while_the_database_is_away(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    each_few_seconds(1)
+    PeriodicTask.objects.filter(name="interval").update(last_run_at=timezone.now() - timedelta(minutes=2))
+    beat = scheduler()
+    PeriodicTask.objects.exclude(name="interval").update(enabled=False)
+    assert beat.schedule["interval"]
+    with monkeypatch.context() as patch:
+        patch.setattr(BaseDatabaseWrapper, "ensure_connection", Mock(side_effect=OperationalError("it starts")))
+        beat.tick()
+        beat.tick()
+    assert "tasks.tick" in sent()
 
 
 def test_a_crontab_goes_by_the_clocks_of_its_zone(db: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,3 +82,15 @@ def test_the_web_waits_for_seconds_and_keeps_what_was_set(
     assert app.conf.broker_transport_options == options
     assert app.conf.result_backend_always_retry is False
     assert app.conf.broker_connection_timeout == 2
+
+
+def test_mail_goes_to_the_log_unless_a_server_is_named() -> None:
+    assert setting("EMAIL_BACKEND") == "django.core.mail.backends.console.EmailBackend"
+    code = "from tasks import settings as s; print(s.EMAIL_HOST, s.EMAIL_PORT, s.EMAIL_HOST_USER, s.EMAIL_USE_TLS)"
+    assert run(code, EMAIL_URL="smtp+tls://me:p%40ss@mail.example:587") == "mail.example 587 me True\n"
+
+
+def test_a_webhooks_secret_is_made_of_the_apps() -> None:
+    one, same, other = (setting("WEBHOOK_SECRET", SECRET_KEY=key) for key in ("a", "a", "b"))
+    assert one == same != other
+    assert setting("WEBHOOK_SECRET", WEBHOOK_SECRET="whsec_$x") == "whsec_$x"  # noqa: S106

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import uuid
 from datetime import timedelta
 from pathlib import Path
@@ -10,13 +11,11 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.result import GroupResult
-from django.utils import timezone
-from django_celery_results.models import TaskResult
 from live import MEMCACHED, Live, Local
 from unit_settings import BARE
 
 from tasks import app
-from tasks.examples.stores import add_in_django
+from tasks.examples.stores import KeptElsewhere, add_in_django, add_in_sqlalchemy, clean_stores
 
 APP = Path(__file__).resolve().parent.parent
 MISSING = str(uuid.uuid4())
@@ -102,15 +101,19 @@ def test_memcached(live: Live) -> None:
 
 
 @pytest.mark.django_db
-def test_rows_are_deleted_by_the_cleanup() -> None:
-    add_in_django.backend.store_result(MISSING, 5, "SUCCESS")
-    assert TaskResult.objects.get().task_id == MISSING
-    add_in_django.backend.cleanup()
-    assert TaskResult.objects.count() == 1, "it is of today"
-    TaskResult.objects.update(date_done=timezone.now() - timedelta(days=2))
-    add_in_django.backend.cleanup()
-    assert not TaskResult.objects.exists()
-    assert app.tasks["celery.backend_cleanup"], "which beat sends each night"
+def test_rows_are_deleted_by_the_cleanup(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.RESULT_STORES = {**settings.RESULT_STORES, "sqlalchemy": f"db+sqlite:///{tmp_path}/results.sqlite3"}
+    monkeypatch.setattr(KeptElsewhere, "local", threading.local())
+    stores = add_in_django.backend, add_in_sqlalchemy.backend
+    for store in stores:
+        store.store_result(MISSING, 5, "SUCCESS")
+    clean_stores()
+    assert [store.get_result(MISSING) for store in stores] == [5, 5], "they are of today"
+    for store in stores:
+        store.expires = timedelta(seconds=-1)
+    clean_stores()
+    assert [store.get_state(MISSING) for store in stores] == ["PENDING", "PENDING"]
+    assert app.tasks["celery.backend_cleanup"], "which does so for the store of the app"
 
 
 @pytest.mark.parametrize(

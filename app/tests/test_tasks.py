@@ -71,9 +71,10 @@ def test_prune_forgets_only_the_old() -> None:
 
 
 def test_beat_sends_only_tasks_that_exist() -> None:
+    app.loader.import_default_modules()
     assert (
         {entry["task"] for entry in app.conf.beat_schedule.values()}
-        == {"tasks.tick", "tasks.prune", "tasks.relay", "tasks.clean_up"}
+        == {"tasks.tick", "tasks.prune", "tasks.relay", "tasks.clean_up", "tasks.clean_stores"}
         <= set(app.tasks)
     )
 

@@ -50,6 +50,11 @@ def test_retries_progress_and_log_lines_are_recorded(live: Live) -> None:
     assert happened.count("retry") == 1
 
 
+def test_a_task_that_ends_in_a_state_of_its_own_has_ended(live: Live) -> None:
+    url = live.start("own_state")
+    live.reaches(f"{url}/events", lambda answer: "IGNORED" in [one["detail"].get("state") for one in answer["events"]])
+
+
 def test_an_unknown_run_has_no_events(live: Live) -> None:
     assert live.ask(f"/api/runs/{uuid.uuid4()}/events")["error"]["code"] == "not_found"
 

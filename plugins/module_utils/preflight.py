@@ -50,7 +50,7 @@ SAME_EVERYWHERE = (
     ),
     *("celery_web_enabled", "celery_database_enabled", "celery_flower_enabled", "celery_message_signing"),
 )
-SECRETS = ("_password", "_secret_key")
+SECRETS = ("_password", "_secret_key", "_signing_key")
 DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 QUEUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}\Z")
 

@@ -15,17 +15,22 @@ ENDS = {
     **dict.fromkeys(["throws", "time_limit", "unchecked_arguments", "wrong_arguments"], "FAILURE"),
     **dict.fromkeys(["expires", "revoked", "terminated"], "REVOKED"),
     "own_state": "SKIPPED",
+    "store_memcached": "FAILURE",  # there is none on the host
 }
+# Where messages are signed, one that is not is refused.
+UNSIGNED = ("serializer", "unsigned")
 
 
 def test_each_example_comes_to_its_end(site: Site) -> None:
     """One after the other, for some of them wait for their task while somebody waits for the page."""
     examples = site.http("/api/examples").json()["examples"]
     assert {example["name"] for example in examples} > ENDS.keys()
+    ends = ENDS | (dict.fromkeys(UNSIGNED, "PENDING") if "signing" in site.platform.features else {})
     for example in examples:
         answer = site.http(example["url"], body={"arguments": {}})
         assert answer.status == 202, (example["name"], answer)
-        reaches(site, answer.json()["url"], ENDS.get(example["name"], "SUCCESS"))
+        reaches(site, answer.json()["url"], ends.get(example["name"], "SUCCESS"))
+    site.run("celery-dead drop --all --yes")  # what was refused is parked, and other tests look there
 
 
 def reaches(site: Site, url: str, state: str) -> None:

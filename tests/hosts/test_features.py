@@ -41,7 +41,13 @@ def test_rpc_answers_its_caller_once(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("example", "wanted"), [("route_by_name", "high"), ("route_by_pattern", "low"), ("route_by_expression", "io")]
+    ("example", "wanted"),
+    [
+        ("route_by_name", "high"),
+        ("route_by_pattern", "low"),
+        ("route_by_expression", "io"),
+        ("exchange_and_key", "celery"),
+    ],
 )
 def test_a_task_is_routed_where_a_worker_reads(site: Site, example: str, wanted: str) -> None:
     """To the queue of its route, or the default one where the platform has no such queue."""

@@ -18,7 +18,7 @@ from ..celery import app
 from ..registry import Seconds, example
 from ..tasks import tick
 
-KEPT = timedelta(minutes=10)  # then beat switches the entry off
+KEPT = timedelta(minutes=5)  # then beat switches the entry off
 
 
 @app.task

@@ -9,7 +9,7 @@
 | `cache+memcached://host:11211/` | fast, and gone when it restarts or is full |
 """
 
-from functools import cached_property
+import threading
 from typing import Any, cast
 
 from celery import Task
@@ -33,10 +33,22 @@ class KeptElsewhere(Task[Any, Any]):
     """A task whose results have a store of their own, `store` in the settings' `RESULT_STORES`."""
 
     store = ""
+    local = threading.local()
 
-    @cached_property
+    @property  # type: ignore[misc]  # nobody sets it
     def backend(self) -> Backend:
-        """The store."""
+        """The store. Each thread has its own connection, as Celery has it for the app's."""
+        known: dict[str, Backend] = vars(self.local)
+        if self.store not in known:
+            known[self.store] = self.connect()
+        return known[self.store]
+
+    def connect(self) -> Backend:
+        """Return the store anew.
+
+        Raises:
+            NotConfigured: the environment names none.
+        """
         if not (wanted := settings.RESULT_STORES[self.store]):
             raise NotConfigured(f"no result store of the kind {self.store} is configured")
         backend, url = cast("tuple[type[Backend], str]", by_url(wanted, self.app.loader))
@@ -71,6 +83,13 @@ def add_in_sqlalchemy(x: float, y: float) -> float:
 def add_in_memcached(x: float, y: float) -> float:
     """Add two numbers, and keep the sum in memcached."""
     return x + y
+
+
+@app.task(ignore_result=True)
+def clean_stores() -> None:
+    """Delete the old rows of both. Beat sends it each night, and `celery.backend_cleanup` for the app's own store."""
+    for task in (add_in_django, add_in_sqlalchemy):
+        task.backend.cleanup()
 
 
 def ask(task: "Task[Any, Any]", x: float, y: float) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def platform(hosts: tuple[str, ...] = ("a",), **changes: Any) -> dict[str, Any]:
     values = {name: value for name, value in values.items() if value is not ...}
     return {
         "groups": {name: [hosts[0]] for name in GROUPS} | {"workers": list(hosts), "all": list(hosts)},
-        "known": [*GOOD, "celery_flower_password"],
+        "known": [*GOOD, "celery_flower_password", "celery_signing_key", "celery_message_signing"],
         "sources": {"/app": {"exists": True, "packages": ["celery", "django"]}},
         "hosts": {host: {"vars": dict(values), "user": list(changes), "facts": {}} for host in hosts},
     }
@@ -74,6 +74,8 @@ def test_good() -> None:
         ({"celery_web_app": "tasks.wsgi"}, ["celery_web_app", "module:callable"]),
         ({"celery_operators": "alice"}, ["celery_operators", "list of users"]),
         ({"celery_flower_password": " "}, ["celery_flower_password", "nothing", "one is generated"]),
+        ({"celery_signing_key": ""}, ["celery_signing_key", "nothing", "one is generated"]),
+        ({"celery_message_signing": "yes"}, ["celery_message_signing", "'yes'", "true or false, without quotes"]),
         ({"celery_wokers": []}, ["celery_wokers", "does not exist", "Did you mean celery_workers?"]),
         ({"celery_app_environment": {"DEBUG": False}}, ["celery_app_environment.DEBUG", "in quotes"]),
         ({"celery_app_environment": {"A-B": "x"}}, ["celery_app_environment.A-B", "letters, digits"]),
