@@ -62,18 +62,17 @@ def workers_settings(site: Site) -> dict[str, dict[str, Any]]:
 
 def test_workers_run_with_the_safe_settings(site: Site, workers_settings: dict[str, dict[str, Any]]) -> None:
     """Asked of the workers, not read in a file."""
-    signed, example = (feature in site.platform.features for feature in ("signing", "example"))
     safe = {
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_create_missing_queues": False,
-        "task_serializer": "auth" if signed else "json",
         "result_serializer": "json",
-        "accept_content": ["auth"] if signed else ["json", "msgpack", "yaml"] if example else ["json"],
         "result_accept_content": ["json"],
         "broker_connection_max_retries": None,
         "task_time_limit": site.platform.variables["celery_time_limit"],
     }
+    # Celery does not tell what an application has set by names with a prefix, as Django's are.
+    safe |= {} if "example" in site.platform.features else {"task_serializer": "json", "accept_content": ["json"]}
     assert sorted(workers_settings) == sorted(site.nodes)
     for node, settings in workers_settings.items():
         assert {name: settings.get(name, "unset") for name in safe} == safe, node
