@@ -9,8 +9,9 @@ cost the chord its body (FAULT=F13, either broker). The count is made once for e
 
 Whoever counts the last task of a chord claims it, and sends its body. If it is killed in between, the task that comes
 again finds the claim, and leaves the body to the dead: one that comes again waits until the claim is done or over
-(SOAK=40m: 2 of 61,171). A claim that is being published lasts for as long as publishing may be tried, which a worker
-does without end; a minute has to do.
+(SOAK=40m: 2 of 61,171). And where Redis is lost between the claim and the sending, Celery stores that the body has
+failed, and forgets the chord's size (the same, of 62,656); here it is tried again. A claim that is being published
+lasts for as long as publishing may be tried, which a worker does without end; a minute has to do.
 
 Celery looks whether a task has succeeded before it stores another state of it, in two steps. A retry that is due at
 once can run and succeed in another child between them: its result said RETRY for ever. Here both are one step.
@@ -18,6 +19,8 @@ once can run and succeed in another child between them: its result said RETRY fo
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from functools import wraps
 from typing import Any
@@ -81,19 +84,40 @@ def install() -> None:
 
     @wraps(once)
     def on_chord_part_return(self: Any, request: Any, *args: Any, **kwargs: Any) -> None:
+        again = bool((request.delivery_info or {}).get("redelivered"))
+        size = None
         while True:
             try:
+                if request.group and size is None:
+                    size = self.client.get(self.get_key_for_group(request.group, ".s"))
+                elif request.group and size:
+                    self.set_chord_size(request.group, int(size))
+                _counting.now = True
                 once(self, request, *args, **kwargs)
-                if not _is_claimed(self, request):
+                if not (again and _is_claimed(self, request.group)):
                     return
-                time.sleep(1)
+                pause = 1.0
             except Exception as error:
                 if not self.exception_safe_to_retry(error):
                     raise
                 logger.warning("task %s cannot be counted for its chord yet: %s", request.id, error)
-                time.sleep(PAUSE)
+                again, pause = True, PAUSE
+            finally:
+                _counting.now = False
+            time.sleep(pause)
 
     RedisBackend.on_chord_part_return = on_chord_part_return
+
+    resigned = RedisBackend.chord_error_from_stack
+
+    @wraps(resigned)
+    def chord_error_from_stack(self: Any, callback: Any, exc: Any = None) -> Any:
+        # Celery calls it where it has caught what is wrong.
+        if getattr(_counting, "now", False) and (error := sys.exc_info()[1]) and self.exception_safe_to_retry(error):
+            raise error
+        return resigned(self, callback, exc)
+
+    RedisBackend.chord_error_from_stack = chord_error_from_stack
 
     def _chord_publish_claim_expires(self: Any, initial_expires: int, callback: Any) -> int:
         return max(initial_expires, CLAIM_SECONDS)
@@ -101,10 +125,13 @@ def install() -> None:
     RedisBackend._chord_publish_claim_expires = _chord_publish_claim_expires
 
 
-def _is_claimed(backend: Any, request: Any) -> bool:
-    """Whether this task was delivered before, and another one's claim to the body of its chord is not settled."""
-    if not request.group or not (request.delivery_info or {}).get("redelivered"):
+_counting = threading.local()
+
+
+def _is_claimed(backend: Any, group: str | None) -> bool:
+    """Whether somebody's claim to the body of a chord is not settled."""
+    if not group:
         return False
-    keys = [backend.get_key_for_group(request.group, suffix) for suffix in (".c", ".s")]
+    keys = [backend.get_key_for_group(group, suffix) for suffix in (".c", ".s")]
     claim, size = backend.client.mget(keys)
     return bool(claim and claim not in (DONE, DONE.decode()) and size)

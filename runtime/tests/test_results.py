@@ -68,6 +68,31 @@ def test_the_body_of_a_chord_is_not_left_to_the_dead(server, redis, redelivered:
         assert len(sent) == 1
 
 
+def test_a_chord_survives_that_the_store_is_lost_while_its_body_is_sent(server, redis, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(results, "PAUSE", 0.1)
+    monkeypatch.setattr(results, "CLAIM_SECONDS", 2)
+    results.install()
+    app = Celery("tasks", backend=server.url, broker="memory://", set_as_current=False)
+    sent = []
+    app.amqp._retry_publish = lambda publish, result: sent.append(result)
+    backend = app.backend
+    backend.set_chord_size("g", 1)
+    lost = [exceptions.ConnectionError("away")]
+    extend = backend._chord_claim_extend_script
+
+    def lose(**how):
+        if lost:
+            raise lost.pop()
+        return extend(**how)
+
+    backend._chord_claim_extend_script = lose
+    request = Context(id="part", group="g", group_index=0, chord=app.signature("body"), delivery_info={})
+    backend.on_chord_part_return(request, "SUCCESS", 5)
+    assert sent == [[5]]
+    assert not lost
+    assert redis.get(backend.get_key_for_group("g", ".c")) == "done"
+
+
 @pytest.mark.parametrize(("error", "tries"), [(exceptions.ConnectionError("away"), 3), (ValueError("no"), 1)])
 def test_a_chord_waits_for_the_store(monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int):
     counted = []
@@ -85,7 +110,7 @@ def test_a_chord_waits_for_the_store(monkeypatch: pytest.MonkeyPatch, error: Exc
     results.install()
     backend = RedisBackend.__new__(RedisBackend)
     try:
-        backend.on_chord_part_return(SimpleNamespace(id="part", group=None), "SUCCESS", 1)
+        backend.on_chord_part_return(SimpleNamespace(id="part", group=None, delivery_info=None), "SUCCESS", 1)
     except ValueError:
         assert tries == 1
     assert counted == ["part"] * tries
