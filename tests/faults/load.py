@@ -88,6 +88,7 @@ class Load:
         self.host = host
         self.begun = time.time()
         self.accepted: dict[str, str] = {}  # kind by id
+        self.when: dict[str, float] = {}  # seconds from the beginning until a call was accepted, by id
         self.refused: Counter[str] = Counter()  # by error
         self.again = 0  # accepted calls that Celery sent again, not knowing whether the broker has the first
         self._lock = threading.Lock()
@@ -148,6 +149,7 @@ class Load:
             self.again += again and refused is None
             if refused is None:
                 self.accepted |= dict.fromkeys(ids, kind)
+                self.when |= dict.fromkeys(ids, round(time.time() - self.begun, 1))
             else:
                 self.refused[refused] += 1
 

@@ -375,7 +375,9 @@ def _verdict(
     )
     kinds = Counter(load.accepted[id] for id in lost)
     if lost:
-        trial.say(f"lost, by kind: {dict(kinds)}, {len(failed)} of them failed; for instance {sorted(lost)[:3]}")
+        trial.say(f"lost, by kind: {dict(kinds)}, {len(failed)} of them failed")
+        for id in sorted(lost, key=load.when.__getitem__)[:10]:
+            trial.say(f"lost: {id}, {load.accepted[id]}, accepted at {load.when[id]} s")
     if load.again:
         trial.say(f"accepted calls that the producers sent again: {load.again}")
     if load.refused:
