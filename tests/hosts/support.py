@@ -202,6 +202,19 @@ class Site:
         done = self.host.run("celery-health --json --wait %s", str(wait))
         return done.rc, json.loads(done.stdout)
 
+    def healthy(self, within: float) -> None:
+        """Wait until celery-health finds nothing to say. Under load it may say that a queue waits for its turn.
+
+        Args:
+            within: seconds.
+        """
+
+        def wrong() -> list[str]:
+            _, health = self.health(wait=30)
+            return [f"{one['layer']} {one['name']}: {one['detail']}" for one in health["checks"] if not one["ok"]]
+
+        eventually(wrong, lambda said: not said, within)
+
     def http(self, path: str, port: int | None = None, login: str = "", body: Any = None) -> Answer:
         """Ask the host over HTTP, from here.
 
