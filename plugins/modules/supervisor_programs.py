@@ -225,7 +225,9 @@ class Programs:
         for name, leaving in waiting.items():
             self.handover.rename(leaving, name)
         names = ", ".join(sorted(waiting))
-        raise TimeoutError(f"not ready after {self.ready_timeout:.0f} s: {names}; the old process goes on")
+        raise TimeoutError(
+            f"not ready after {self.ready_timeout:.0f} s: {names} (its log says why); the old process goes on"
+        )
 
     def _stop(self, leaving: str) -> None:
         try:

@@ -17,7 +17,7 @@ from typing import Any
 from tests.faults.host import Host
 from tests.faults.ledger import Event, Ledger, Verdict, extra_runs, longest_gap
 from tests.faults.load import Load
-from tests.hosts.support import eventually
+from tests.hosts.support import ORDERS, eventually
 
 CUTTER = Path(__file__).with_name("cutter.py").read_text(encoding="utf-8")
 NOTICED = 30.0  # seconds in which health has to turn bad while service is out
@@ -207,20 +207,6 @@ class Health:
 
 
 PATIENCE = 75.0  # seconds without any event after which what is missing is lost: Redis gives it out again after 30
-
-
-# What became of the orders for a product: how many there are, how many wait to be confirmed, how often it was sold.
-ORDERS = """
-import json, django
-django.setup()
-from tasks.models import Order, Product
-orders = Order.objects.filter(product=PRODUCT)
-print(json.dumps({
-    "orders": [str(order.pk) for order in orders],
-    "waiting": orders.filter(receipt=None).count(),
-    "sold": sum(Product.objects.filter(name=PRODUCT).values_list("sold", flat=True)),
-}))
-"""
 
 
 def settle_orders(trial: Trial) -> None:

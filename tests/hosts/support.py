@@ -44,6 +44,18 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
         pass
 print(json.dumps(found))
 """
+# What became of the orders for a product: how many there are, how many wait to be confirmed, how often it was sold.
+ORDERS = """
+import json, django
+django.setup()
+from tasks.models import Order, Product
+orders = Order.objects.filter(product=PRODUCT)
+print(json.dumps({
+    "orders": [str(order.pk) for order in orders],
+    "waiting": orders.filter(receipt=None).count(),
+    "sold": sum(Product.objects.filter(name=PRODUCT).values_list("sold", flat=True)),
+}))
+"""
 
 
 @dataclass(frozen=True)

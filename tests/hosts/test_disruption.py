@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.hosts.support import Site, eventually
+from tests.hosts.support import ORDERS, Site, eventually
 
 # Places an order, and dies with the order in the database and its task on no broker.
 CRASH = """
@@ -30,17 +30,6 @@ DUPLICATES = """
 import json
 from tasks import confirm, relay
 print(json.dumps([task.delay(*args).id for id in IDS for task, args in ((confirm, [id]), (relay, []))]))
-"""
-ORDERS = """
-import json, django
-django.setup()
-from tasks.models import Order, Product
-orders = Order.objects.filter(product=PRODUCT)
-print(json.dumps({
-    "orders": [str(order.pk) for order in orders],
-    "waiting": orders.filter(receipt=None).count(),
-    "sold": Product.objects.get(name=PRODUCT).sold,
-}))
 """
 
 

@@ -172,7 +172,7 @@ def test_a_new_process_that_does_not_get_ready_is_taken_back(supervisord: Superv
     handover = {"celery": f"{tmp_path}/ready"}
     done = supervisord.apply(program("celery", mark="2"), handover=handover, ready_timeout=1)
     assert done["failed"]
-    assert "not ready after 1 s: celery; the old process goes on" in done["msg"]
+    assert "not ready after 1 s: celery (its log says why); the old process goes on" in done["msg"]
     assert supervisord.pids() == before
     ready = READY.format(wait=0, file=handover["celery"])
     assert supervisord.apply(program("celery", ready=ready), handover=handover)["programs"] == {"celery": "handed over"}
