@@ -33,6 +33,9 @@ TIME = {"type": "string", "format": "date-time"}
 TIME_OR_NULL = {"type": ["string", "null"], "format": "date-time"}
 UUID = {"type": "string", "format": "uuid"}
 ACCEPTED = {"type": "object", "required": ["id", "url"], "properties": {"id": UUID, "url": TEXT}}
+TERMINATE = {"type": "boolean", "default": False, "description": "end it, if it runs already"}
+REVOKE = {"type": "object", "properties": {"terminate": TERMINATE}}
+NOTHING = {"type": "object"}
 WHY = {
     400: "The body is not JSON",
     401: "A login is required",
@@ -175,10 +178,17 @@ def document() -> dict[str, Any]:
     paths = {
         "/api/tasks": _get("List the newest tasks", _object(tasks=_list(task)), 503) | _submit(),
         "/api/tasks/{id}": _with_id(_get("Describe a task", task, 404, 503)),
+        "/api/tasks/{id}/revoke": _with_id(_post("Revoke a task", REVOKE, 404, 503)),
         "/api/examples": _get("List the examples", listed, tag="examples"),
         "/api/runs/{id}": _with_id(_get("Describe a run", run, 404, 503, tag="examples")),
         "/api/runs/{id}/events": _with_id(
             _get("List what happened to the tasks of a run", _object(events=_list(event)), 404, 503, tag="examples")
+        ),
+        "/api/runs/{id}/revoke": _with_id(
+            _post("Revoke the tasks of a run that have not ended", REVOKE, 404, 503, tag="examples")
+        ),
+        "/api/runs/{id}/again": _with_id(
+            _post("Run an example again, with the same arguments", NOTHING, 404, 503, tag="examples")
         ),
         "/api/files": _file(),
         "/api/orders": _order(),

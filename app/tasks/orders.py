@@ -9,7 +9,7 @@ from django.db import transaction
 
 from . import outbox, tasks
 from .models import Order, Product
-from .service import BadRequest, Unavailable
+from .service import BadRequest, Unavailable, needs_database
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +67,8 @@ def describe(order_id: UUID) -> dict[str, Any] | None:
     Raises:
         Unavailable: the database does not answer.
     """
-    try:
+    with needs_database():
         order = Order.objects.select_related("receipt").filter(pk=order_id).first()
-    except DatabaseError as error:
-        log.warning("no state of order %s: %r", order_id, error)
-        raise Unavailable("database", "the database does not answer; try again") from error
     if order is None:
         return None
     receipt = getattr(order, "receipt", None)

@@ -3,7 +3,8 @@
 import functools
 import json
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec
 
 from django.conf import settings
 from django.core.cache import cache
@@ -12,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.text import capfirst
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from pygments import highlight
@@ -21,8 +23,11 @@ from pygments.lexers import PythonLexer
 from . import files, registry, runs, service
 from .celery import app
 from .examples import CHAPTERS
-from .models import Run, Tick
+from .models import Run, Thumbnail, Tick
 from .views import release
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 
 @functools.cache
@@ -42,6 +47,23 @@ def _fragment(request: HttpRequest, template: str, context: dict[str, Any], dige
     if request.GET.get("seen") == digest:
         return HttpResponse(status=204)
     return render(request, template, context)
+
+
+def _away(request: HttpRequest, why: Exception, status: int = 503) -> HttpResponse:
+    return _page(request, "tasks/away.html", {"error": f"{capfirst(str(why))}."}, status)
+
+
+def _or_away(view: View[P]) -> View[P]:
+    """Have a page say what does not answer. A part of a page stays as it is, and is asked for again."""
+
+    @functools.wraps(view)
+    def answer(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except service.Unavailable as away:
+            return HttpResponse(status=204) if "seen" in request.GET else _away(request, away)
+
+    return answer
 
 
 def _chapters() -> list[tuple[str, str, list[registry.Example]]]:
@@ -155,19 +177,17 @@ def example(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _find(run_id: uuid.UUID) -> Run:
-    if (found := runs.find(run_id)) is None:
+    if (found := service.find_run(run_id)) is None:
         raise Http404("there is no such run")
     return found
 
 
 @never_cache
 @require_safe
+@_or_away
 def run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     """Show a run beside its example; the page asks for what changes."""
-    try:
-        view = runs.view(_find(run_id))
-    except DatabaseError:
-        return _page(request, "tasks/away.html", {"error": "The database does not answer: try again."}, 503)
+    view = runs.view(_find(run_id))
     try:
         found = registry.find(view.run.example)
     except registry.UnknownExample as unknown:
@@ -177,50 +197,53 @@ def run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 
 @never_cache
 @require_safe
+@_or_away
 def live(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     """Show a run as a part of its page, or answer 204 if it is as it was seen."""
-    try:
-        view = runs.view(_find(run_id))
-    except DatabaseError:
-        return HttpResponse(status=204)  # it asks again
+    view = runs.view(_find(run_id))
     return _fragment(request, "tasks/_run.html", {"view": view}, view.digest)
 
 
 @require_POST
+@_or_away
 def revoke(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     """Revoke what has not ended of a run."""
-    try:
-        runs.revoke(_find(run_id))
-    except Exception:  # noqa: BLE001 - of the database or the broker, each has its own
-        return _page(request, "tasks/away.html", {"error": "Not revoked: the broker does not answer."}, 503)
+    runs.revoke(_find(run_id), terminate=True)
     return redirect("run", run_id)
 
 
 @require_POST
+@_or_away
 def again(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     """Run the example again, with the same arguments."""
     try:
-        found = _find(run_id)
-        example = registry.find(found.example)
-        return redirect("run", service.run_example(example.name, example.check(found.arguments, strict=False)))
+        return redirect("run", service.run_again(_find(run_id)))
+    except registry.UnknownExample as unknown:
+        raise Http404(str(unknown)) from None
     except registry.BadArguments as bad:
-        return _page(request, "tasks/away.html", {"error": f"{bad}."}, 422)
-    except (DatabaseError, service.Unavailable) as away:
-        return _page(request, "tasks/away.html", {"error": f"Not run: {away}."}, 503)
+        return _away(request, bad, 422)
 
 
 @never_cache
 @require_safe
+@_or_away
 def task(request: HttpRequest, task_id: uuid.UUID) -> HttpResponse:
     """Show one task, such as the API has sent; the page asks for what changes."""
-    fragment = "seen" in request.GET
-    template = "tasks/_task.html" if fragment else "tasks/task.html"
-    try:
-        found = service.describe(task_id, service.record_of(task_id))
-    except service.Unavailable as away:
-        if fragment:
-            return HttpResponse(status=204)
-        return _page(request, "tasks/away.html", {"error": f"No state: {away}."}, 503)
+    found = service.describe(task_id, service.record_of(task_id))
     digest = f"{found['state']}-{found['retries']}-{found['progress'] and found['progress']['current']}"
     context = {"task": found, "digest": digest, "url": reverse("detail", args=[task_id])}
-    return _fragment(request, template, context, digest) if fragment else _page(request, template, context)
+    if "seen" in request.GET:
+        return _fragment(request, "tasks/_task.html", context, digest)
+    return _page(request, "tasks/task.html", context)
+
+
+@require_safe
+@_or_away
+def thumbnail(request: HttpRequest, upload_id: uuid.UUID, side: int) -> HttpResponse:
+    """Return a picture that a worker made. What people sent is never returned, as nobody knows what it is."""
+    with service.needs_database():
+        found = Thumbnail.objects.filter(upload=upload_id, side=side).first()
+    if found is None:
+        raise Http404
+    headers = {"Cache-Control": "private, max-age=3600", "Content-Security-Policy": "default-src 'none'; sandbox"}
+    return HttpResponse(bytes(found.content), content_type="image/webp", headers=headers)

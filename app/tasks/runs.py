@@ -14,8 +14,7 @@ from django.db.models import Prefetch
 from django.utils import timezone
 from django.utils.text import Truncator
 
-from . import stored
-from .celery import app
+from . import service, stored
 from .models import Event, Run, Submission
 
 WAITING = "WAITING"  # of a task that is not sent yet, but will follow one that is
@@ -294,9 +293,10 @@ def view(run: Run) -> View:
     """Put together what is known of a run.
 
     Raises:
-        DatabaseError: the database does not answer.
+        Unavailable: the database does not answer.
     """
-    events = list(Event.objects.filter(run=run).order_by("time", "id"))
+    with service.needs_database():
+        events = list(Event.objects.filter(run=run).order_by("time", "id"))
     nodes: dict[str, Node] = {}
     planned: dict[tuple[str, str], str] = {}
     parents: dict[str, str] = {}
@@ -416,20 +416,28 @@ def _clock(moment: Any) -> str:
     return str(moment).partition("T")[2][:8] or str(moment)
 
 
-def revoke(run: Run) -> int:
-    """Revoke the tasks of a run that have not ended, and return how many. Those that run are terminated.
-
-    Raises:
-        Exception: the broker does not answer.
-    """
-    events = Event.objects.filter(run=run).order_by("time", "id")
+def _nodes(events: Iterable[Event]) -> dict[str, Node]:
+    """Return the tasks of which these events tell, by id."""
     nodes: dict[str, Node] = {}
     for event in events:
         nodes.setdefault(event.task_id, Node(event.task_id)).take(event)
-    waiting = [node.id for node in nodes.values() if not node.ready]
-    if waiting:
-        app.control.revoke(waiting, terminate=True)
-    return len(waiting)
+    return nodes
+
+
+def revoke(run: Run, terminate: bool) -> None:
+    """Revoke the tasks of a run that have not ended.
+
+    Args:
+        run: what they are part of.
+        terminate: also those that run.
+
+    Raises:
+        Unavailable: the database or the broker does not answer.
+    """
+    with service.needs_database():
+        nodes = _nodes(run.events.all())
+    if waiting := [node.id for node in nodes.values() if not node.ready]:
+        service.revoke(waiting, terminate)
 
 
 @dataclass(frozen=True)
@@ -468,9 +476,7 @@ def recent(limit: int = 12) -> Recent:
 
 
 def _brief(run: Run) -> Brief:
-    nodes: dict[str, Node] = {}
-    for event in run.events.all():
-        nodes.setdefault(event.task_id, Node(event.task_id)).take(event)
+    nodes = _nodes(run.events.all())
     return Brief(run.pk, run.example, run.created, summary(run, nodes.values()), len(nodes))
 
 
@@ -486,12 +492,3 @@ def summary(run: Run, nodes: Iterable[Node]) -> str:
         if state in found:
             return state
     return states.SUCCESS
-
-
-def find(run_id: uuid.UUID) -> Run | None:
-    """Return a run.
-
-    Raises:
-        DatabaseError: the database does not answer.
-    """
-    return Run.objects.filter(pk=run_id).first()

@@ -6,6 +6,7 @@ import logging
 import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -85,6 +86,16 @@ class Unavailable(Exception):
         self.task_id = task_id
 
 
+@contextmanager
+def needs_database(message: str = "the database does not answer; try again") -> Iterator[None]:
+    """Turn what a database says that does not answer into Unavailable."""
+    try:
+        yield
+    except DatabaseError as error:
+        log.warning("the database does not answer: %r", error)
+        raise Unavailable("database", message) from error
+
+
 def _is(value: Any, wanted: Any) -> bool:
     """Tell whether the JSON `value` is what the annotation `wanted` says."""
     if wanted is int:
@@ -161,11 +172,8 @@ def run_example(name: str, arguments: dict[str, Any]) -> uuid.UUID:
         Unavailable: the database does not answer, and nothing was sent; or the broker or the results do not.
     """
     example = registry.find(name)
-    try:
+    with needs_database():
         run = Run.objects.create(example=name, arguments=_jsonable(arguments))
-    except DatabaseError as error:
-        log.warning("example %s is not run: %r", name, error)
-        raise Unavailable("database", "the database does not answer; try again") from error
     try:
         with timeline.recording(run.pk), allow_join_result() if example.waits else denied_join_result():
             outcome = example.function(**arguments)
@@ -190,6 +198,29 @@ def run_example(name: str, arguments: dict[str, Any]) -> uuid.UUID:
             run.value = _jsonable(outcome.get() if isinstance(outcome, EagerResult) else outcome)
     _keep(run)
     return run.pk
+
+
+def run_again(run: Run) -> uuid.UUID:
+    """Run the example of a run again, with the same arguments, and return the id of the new run.
+
+    Raises:
+        UnknownExample, BadArguments: it is no longer what it was.
+        Unavailable: as `run_example`.
+    """
+    return run_example(run.example, registry.find(run.example).check(run.arguments, strict=False))
+
+
+def revoke(task_ids: list[str], terminate: bool = False) -> None:
+    """Have workers discard tasks that wait, and with `terminate` end those that run.
+
+    Raises:
+        Unavailable: the broker does not answer.
+    """
+    try:
+        app.control.revoke(task_ids, terminate=terminate)
+    except Exception as error:  # each transport has its own errors
+        log.warning("not revoked: %s: %r", ", ".join(task_ids), error)
+        raise Unavailable("broker", "the broker does not answer; revoke it again") from error
 
 
 def _keep(run: Run) -> None:
@@ -245,19 +276,22 @@ def _summary(run: Run, tasks: Mapping[str, Mapping[str, Any]]) -> tuple[str, Any
     return (states.STARTED if seen - {states.PENDING} else states.PENDING), None
 
 
-def describe_run(run_id: uuid.UUID) -> dict[str, Any] | None:
-    """Return what is known of a run and of each of its tasks, or None if there is none.
+def find_run(run_id: uuid.UUID) -> Run | None:
+    """Return a run, or None if there is none.
 
     Raises:
-        Unavailable: the database or the result backend does not answer.
+        Unavailable: the database does not answer.
     """
-    try:
-        run = Run.objects.filter(pk=run_id).first()
-    except DatabaseError as error:
-        log.warning("no state of run %s: %r", run_id, error)
-        raise Unavailable("database", "the database does not answer; try again") from error
-    if run is None:
-        return None
+    with needs_database():
+        return Run.objects.filter(pk=run_id).first()
+
+
+def describe_run(run: Run) -> dict[str, Any]:
+    """Return what is known of a run and of each of its tasks.
+
+    Raises:
+        Unavailable: the result backend does not answer.
+    """
     tasks = _tasks_of(run.results) if run.results else {}
     state, result = _summary(run, tasks)
     return {
@@ -273,20 +307,15 @@ def describe_run(run_id: uuid.UUID) -> dict[str, Any] | None:
     }
 
 
-def events_of(run_id: uuid.UUID) -> list[dict[str, Any]] | None:
-    """Return what was recorded of the tasks of a run, or None if there is no such run.
+def events_of(run: Run) -> list[dict[str, Any]]:
+    """Return what was recorded of the tasks of a run.
 
     Raises:
         Unavailable: the database does not answer.
     """
     fields = ("task_id", "task", "root_id", "parent_id", "kind", "time", "worker", "queue", "detail")
-    try:
-        if not Run.objects.filter(pk=run_id).exists():
-            return None
-        events = list(Event.objects.filter(run_id=run_id).values(*fields))
-    except DatabaseError as error:
-        log.warning("no events of run %s: %r", run_id, error)
-        raise Unavailable("database", "the database does not answer; try again") from error
+    with needs_database():
+        events = list(Event.objects.filter(run=run).values(*fields))
     return [{**event, "time": event["time"].isoformat()} for event in events]
 
 
@@ -354,11 +383,8 @@ def recent(limit: int = 20) -> list[Submission]:
     Raises:
         Unavailable: the database does not answer.
     """
-    try:
+    with needs_database("the database does not answer; tasks can be submitted all the same"):
         return list(Submission.objects.all()[:limit])
-    except DatabaseError as error:
-        log.warning("no recent tasks: %r", error)
-        raise Unavailable("database", "the database does not answer; tasks can be submitted all the same") from error
 
 
 def _check_broker() -> None:

@@ -1,15 +1,17 @@
 """The JSON API for programs, and the probes for machines."""
 
+import functools
 import json
 import logging
 import os
 import uuid
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, Concatenate, NoReturn, ParamSpec
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import RequestDataTooBig
 from django.db import Error as DatabaseError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -17,10 +19,13 @@ from django.views.decorators.http import require_http_methods, require_safe
 from django.views.defaults import page_not_found
 from django.views.defaults import server_error as plain_server_error
 
-from . import files, limits, orders, registry, service, webhooks
-from .models import Submission, Thumbnail
+from . import files, limits, orders, registry, runs, service, webhooks
+from .models import Run, Submission
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 
 def release() -> str:
@@ -41,6 +46,39 @@ def _away(away: service.Unavailable) -> JsonResponse:
     return _error(503, f"{away.part}_unavailable", str(away), **extra)
 
 
+class _Refused(Exception):
+    """What was posted cannot be read."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+def _api(*methods: str) -> Callable[[View[P]], View[P]]:
+    """Make a view one of the API: what it is asked by, and its errors in JSON."""
+
+    def decorate(view: View[P]) -> View[P]:
+        # A page of another site cannot send the content types that are taken: browsers ask first, and nobody allows it.
+        @csrf_exempt
+        @never_cache
+        @require_http_methods(methods)
+        @functools.wraps(view)
+        def answer(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+            try:
+                return view(request, *args, **kwargs)
+            except _Refused as refused:
+                return _error(refused.status, refused.code, str(refused))
+            except service.BadRequest as bad:
+                return _error(422, bad.code, str(bad))
+            except service.Unavailable as away:
+                return _away(away)
+
+        return answer
+
+    return decorate
+
+
 def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
 
@@ -53,25 +91,28 @@ def _loads(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def _body(request: HttpRequest, example: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any] | JsonResponse:
-    """Return the object that was posted, which has no other keys than the `known`, or the answer that refuses it."""
+def _body(request: HttpRequest, example: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
+    """Return the object that was posted.
+
+    Raises:
+        _Refused: it is none, or has other keys than the `known`.
+    """
     if request.content_type != "application/json":
-        return _error(415, "not_json", "send JSON, with the header Content-Type: application/json")
+        raise _Refused(415, "not_json", "send JSON, with the header Content-Type: application/json")
     try:
         body = _loads(request.body)
     except RequestDataTooBig:
-        return _error(413, "too_large", "the body is larger than 64 KiB")
+        raise _Refused(413, "too_large", "the body is larger than 64 KiB") from None
     except ValueError as error:
-        return _error(400, "not_json", f"the body is not JSON: {error}")
+        raise _Refused(400, "not_json", f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
-        return _error(422, "bad_body", f"the body must be an object such as {json.dumps(example)}")
+        raise _Refused(422, "bad_body", f"the body must be an object such as {json.dumps(example)}")
     if unknown := body.keys() - set(known):
-        return _error(422, "bad_body", f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+        raise _Refused(422, "bad_body", f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known) or 'none'}")
     return body
 
 
-@never_cache
-@require_safe
+@_api("GET", "HEAD")
 def api_description(request: HttpRequest) -> JsonResponse:
     """Return the API's description in OpenAPI."""
     from . import openapi  # it needs what is known here
@@ -79,41 +120,44 @@ def api_description(request: HttpRequest) -> JsonResponse:
     return JsonResponse(openapi.document())
 
 
-@csrf_exempt  # a page of another site cannot send application/json here: browsers ask first, and nobody allows it
-@never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
+@_api("GET", "HEAD", "POST")
 def api_tasks(request: HttpRequest) -> JsonResponse:
     """GET the recent tasks with their states; POST `{"task", "args", "kwargs"}` submits one: 202, with its id."""
     if request.method != "POST":
-        try:
-            return JsonResponse({"tasks": [_document(record.pk, record) for record in service.recent()]})
-        except service.Unavailable as away:
-            return _away(away)
+        return JsonResponse({"tasks": [_document(record.pk, record) for record in service.recent()]})
     body = _body(request, {"task": "add", "args": [2, 3]}, ("task", "args", "kwargs"))
-    if isinstance(body, JsonResponse):
-        return body
-    try:
-        task_id = service.submit(body.get("task"), body.get("args", []), body.get("kwargs", {}))
-    except service.BadRequest as bad:
-        return _error(422, bad.code, str(bad))
-    except service.Unavailable as away:
-        return _away(away)
-    url = reverse("api-task", args=[task_id])
-    return JsonResponse({"id": str(task_id), "url": url, "state": "PENDING"}, status=202, headers={"Location": url})
+    task_id = service.submit(body.get("task"), body.get("args", []), body.get("kwargs", {}))
+    return _accepted("api-task", task_id, state="PENDING")
+
+
+def _accepted(view: str, key: uuid.UUID, **extra: Any) -> JsonResponse:
+    """Say that it is taken, and at which address its state is."""
+    url = reverse(view, args=[key])
+    return JsonResponse({"id": str(key), "url": url, **extra}, status=202, headers={"Location": url})
 
 
 def _document(task_id: uuid.UUID, record: Submission | None) -> dict[str, Any]:
     return {**service.describe(task_id, record), "url": reverse("api-task", args=[task_id])}
 
 
-@never_cache
-@require_safe
+@_api("GET", "HEAD")
 def api_task(request: HttpRequest, task_id: uuid.UUID) -> JsonResponse:
     """Return what is known of one task."""
-    try:
-        return JsonResponse(_document(task_id, service.record_of(task_id)))
-    except service.Unavailable as away:
-        return _away(away)
+    return JsonResponse(_document(task_id, service.record_of(task_id)))
+
+
+def _terminate(request: HttpRequest) -> bool:
+    terminate = _body(request, {"terminate": True}, ("terminate",)).get("terminate", False)
+    if not isinstance(terminate, bool):
+        raise _Refused(422, "bad_body", "terminate must be true or false")
+    return terminate
+
+
+@_api("POST")
+def api_revoke(request: HttpRequest, task_id: uuid.UUID) -> JsonResponse:
+    """POST `{"terminate"}` revokes a task: 202 once the broker has the order for the workers."""
+    service.revoke([str(task_id)], terminate=_terminate(request))
+    return _accepted("api-task", task_id)
 
 
 def _example(one: registry.Example) -> dict[str, Any]:
@@ -129,16 +173,13 @@ def _example(one: registry.Example) -> dict[str, Any]:
     }
 
 
-@never_cache
-@require_safe
+@_api("GET", "HEAD")
 def api_examples(request: HttpRequest) -> JsonResponse:
     """Return all examples: what each takes, as a JSON schema, and its code."""
     return JsonResponse({"examples": [_example(one) for one in registry.load().values()]})
 
 
-@csrf_exempt  # as above
-@never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
+@_api("GET", "HEAD", "POST")
 def api_example(request: HttpRequest, name: str) -> JsonResponse:
     """GET one example; POST `{"arguments"}` runs it: 202, with the run's id."""
     try:
@@ -148,47 +189,56 @@ def api_example(request: HttpRequest, name: str) -> JsonResponse:
     if request.method != "POST":
         return JsonResponse(_example(one))
     body = _body(request, {"arguments": {}}, ("arguments",))
-    if isinstance(body, JsonResponse):
-        return body
     try:
         run_id = service.run_example(name, one.check(body.get("arguments", {})))
     except registry.BadArguments as bad:
         return _error(422, "bad_arguments", str(bad))
-    except service.Unavailable as away:
-        return _away(away)
-    url = reverse("api-run", args=[run_id])
-    return JsonResponse({"id": str(run_id), "url": url}, status=202, headers={"Location": url})
+    return _accepted("api-run", run_id)
 
 
-@never_cache
-@require_safe
+def _run(run_id: uuid.UUID) -> Run:
+    if (found := service.find_run(run_id)) is None:
+        raise _Refused(404, "not_found", "there is no such run")
+    return found
+
+
+@_api("GET", "HEAD")
 def api_run(request: HttpRequest, run_id: uuid.UUID) -> JsonResponse:
     """Return what is known of a run and its tasks."""
-    try:
-        run = service.describe_run(run_id)
-    except service.Unavailable as away:
-        return _away(away)
-    return JsonResponse(run) if run else _error(404, "not_found", "there is no such run")
+    return JsonResponse(service.describe_run(_run(run_id)))
 
 
-@never_cache
-@require_safe
+@_api("GET", "HEAD")
 def api_events(request: HttpRequest, run_id: uuid.UUID) -> JsonResponse:
     """Return what happened to the tasks of a run, in the order of time."""
+    return JsonResponse({"events": service.events_of(_run(run_id))})
+
+
+@_api("POST")
+def api_run_revoke(request: HttpRequest, run_id: uuid.UUID) -> JsonResponse:
+    """POST `{"terminate"}` revokes what has not ended of a run: 202 once the broker has the order for the workers."""
+    terminate = _terminate(request)
+    runs.revoke(_run(run_id), terminate=terminate)
+    return _accepted("api-run", run_id)
+
+
+@_api("POST")
+def api_run_again(request: HttpRequest, run_id: uuid.UUID) -> JsonResponse:
+    """POST `{}` runs the example again, with the same arguments: 202, with the new run's id."""
+    _body(request, {}, ())
     try:
-        events = service.events_of(run_id)
-    except service.Unavailable as away:
-        return _away(away)
-    return _error(404, "not_found", "there is no such run") if events is None else JsonResponse({"events": events})
+        return _accepted("api-run", service.run_again(_run(run_id)))
+    except registry.UnknownExample as unknown:
+        raise _Refused(404, "not_found", str(unknown)) from None
+    except registry.BadArguments as bad:
+        raise _Refused(422, "bad_arguments", str(bad)) from None
 
 
 # What a page of another site may not send without asking first either: a form's content types are not among them.
 MEDIA_TYPES = {"image/jpeg": "image", "image/png": "image", "image/gif": "image", "text/csv": "csv"}
 
 
-@csrf_exempt  # as above
-@never_cache
-@require_http_methods(["POST"])
+@_api("POST")
 def api_files(request: HttpRequest) -> JsonResponse:
     """POST a file as the body, with its content type, and `?name=`: 201, with the id to give to an example."""
     kind = MEDIA_TYPES.get(request.content_type or "")
@@ -224,44 +274,23 @@ def api_webhooks(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=204)
 
 
-@require_safe
-def thumbnail(request: HttpRequest, upload_id: uuid.UUID, side: int) -> HttpResponse:
-    """Return a picture that a worker made. What people sent is never returned, as nobody knows what it is."""
-    found = Thumbnail.objects.filter(upload=upload_id, side=side).first()
-    if found is None:
-        raise Http404
-    headers = {"Cache-Control": "private, max-age=3600", "Content-Security-Policy": "default-src 'none'; sandbox"}
-    return HttpResponse(bytes(found.content), content_type="image/webp", headers=headers)
-
-
-@csrf_exempt  # as above
-@never_cache
-@require_http_methods(["POST"])
+@_api("POST")
 def api_orders(request: HttpRequest) -> JsonResponse:
     """POST `{"product", "quantity", "id"}` places an order: 202 once the database has it, and it will be confirmed."""
     body = _body(request, {"product": "tea", "quantity": 2}, ("product", "quantity", "id"))
-    if isinstance(body, JsonResponse):
-        return body
     try:
         order = orders.place(body.get("product"), body.get("quantity"), body.get("id"))
-    except service.BadRequest as bad:
-        return _error(422, bad.code, str(bad))
     except orders.Conflict as taken:
         return _error(409, "id_taken", str(taken))
     except service.Unavailable as away:
         return _error(503, f"{away.part}_unavailable", str(away), id=str(away.task_id))
-    url = reverse("api-order", args=[order.pk])
-    return JsonResponse({"id": str(order.pk), "url": url}, status=202, headers={"Location": url})
+    return _accepted("api-order", order.pk)
 
 
-@never_cache
-@require_safe
+@_api("GET", "HEAD")
 def api_order(request: HttpRequest, order_id: uuid.UUID) -> JsonResponse:
     """Return what is known of one order."""
-    try:
-        order = orders.describe(order_id)
-    except service.Unavailable as away:
-        return _away(away)
+    order = orders.describe(order_id)
     return JsonResponse(order) if order else _error(404, "not_found", "there is no such order")
 
 

@@ -8,9 +8,11 @@ from celery import states
 from django.test import Client
 
 from tasks import app
-from tasks.models import Submission
+from tasks.models import Event, Run, Submission
 
 pytestmark = pytest.mark.django_db
+
+SENT = {"message": {"headers": {}}}  # what an event of the kind `sent` tells at least
 
 
 def post(client: Client, body: Any, content_type: str = "application/json") -> Any:
@@ -149,6 +151,61 @@ def test_addresses_and_methods(client: Client) -> None:
     assert client.get("/api/tasks/1").json()["error"]["code"] == "not_found"
     response = client.delete("/api/tasks")
     assert (response.status_code, response["Allow"]) == (405, "GET, HEAD, POST")
+
+
+def ask(client: Client, url: str, body: Any) -> Any:
+    return client.post(url, body, content_type="application/json")
+
+
+@pytest.fixture
+def revoked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What workers were told to revoke."""
+    told: list[Any] = []
+
+    def revoke(ids: list[str], terminate: bool) -> None:
+        told.append((sorted(ids), terminate))
+
+    monkeypatch.setattr(app.control, "revoke", revoke)
+    return told
+
+
+def test_a_task_is_revoked(client: Client, revoked: list[Any]) -> None:
+    task_id = str(uuid.uuid4())
+    for body, terminate in (({}, False), ({"terminate": True}, True)):
+        response = ask(client, f"/api/tasks/{task_id}/revoke", body)
+        assert (response.status_code, response["Location"]) == (202, f"/api/tasks/{task_id}")
+        assert revoked.pop() == ([task_id], terminate)
+    for body in ({"terminate": "yes"}, {"signal": "KILL"}, []):
+        assert ask(client, f"/api/tasks/{task_id}/revoke", body).status_code == 422
+    assert client.post(f"/api/tasks/{task_id}/revoke").status_code == 415, "what another site could send"
+    assert revoked == []
+
+
+def test_what_has_not_ended_of_a_run_is_revoked(client: Client, revoked: list[Any]) -> None:
+    run = Run.objects.create(example="delay")
+    for task_id, kind in (("waits", "sent"), ("runs", "started"), ("done", "revoked")):
+        Event.objects.create(run=run, task_id=task_id, task="tasks.add", kind=kind, time=run.created, detail=SENT)
+    response = ask(client, f"/api/runs/{run.pk}/revoke", {"terminate": True})
+    assert (response.status_code, response["Location"]) == (202, f"/api/runs/{run.pk}")
+    assert revoked == [(["runs", "waits"], True)]
+    assert ask(client, f"/api/runs/{uuid.uuid4()}/revoke", {}).status_code == 404
+
+
+def test_a_run_is_run_again(client: Client) -> None:
+    first = ask(client, "/api/examples/delay", {"arguments": {"x": 4, "y": 8}}).json()
+    second = ask(client, f"{first['url']}/again", {}).json()
+    assert second["id"] != first["id"]
+    assert client.get(second["url"]).json()["arguments"] == {"x": 4, "y": 8}
+    assert ask(client, f"/api/runs/{uuid.uuid4()}/again", {}).status_code == 404
+    assert ask(client, f"{first['url']}/again", {"x": 5}).status_code == 422
+    Run.objects.filter(pk=first["id"]).update(example="forgotten")
+    assert ask(client, f"{first['url']}/again", {}).status_code == 404
+    app.control.purge()
+
+
+def test_not_revoked_without_the_broker(client: Client, broker_down: None) -> None:
+    response = ask(client, f"/api/tasks/{uuid.uuid4()}/revoke", {})
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "broker_unavailable")
 
 
 class TestWithoutTheDatabase:

@@ -138,6 +138,17 @@ def test_terminated(live: Live) -> None:
     assert (run["state"], last(run)["error"]["message"]) == ("REVOKED", "terminated")
 
 
+@pytest.mark.parametrize("of", ["runs", "tasks"])
+def test_the_api_revokes_what_runs(live: Live, of: str) -> None:
+    if of == "runs":
+        url = live.start("progress", seconds=50)
+    else:
+        url = live.ask("/api/tasks", {"task": "count", "args": [50]})["url"]
+    live.reaches(url, lambda found: found["state"] == "PROGRESS")
+    assert live.ask(f"{url}/revoke", {"terminate": True})["url"] == url
+    live.reaches(url, lambda found: found["state"] == "REVOKED")
+
+
 def test_progress(live: Live) -> None:
     url = live.start("progress", seconds=2)
     run = live.reaches(url, lambda run: run["state"] == "PROGRESS" and last(run)["progress"]["current"])

@@ -213,6 +213,11 @@ def test_without_the_broker(client: Client, broker_down: None) -> None:
     response = client.post("/examples/delay", {"x": "2", "y": "3"})
     assert response.status_code == 503
     assert b"Not run" in response.content
+    run = Run.objects.get()
+    Event.objects.create(run=run, task_id=uuid.uuid4(), task="tasks.add", kind="started", time=run.created)
+    response = client.post(f"/runs/{run.pk}/revoke")
+    assert response.status_code == 503
+    assert b"The broker does not answer; revoke it again." in response.content
 
 
 def test_without_the_results(client: Client, results_down: None) -> None:
@@ -227,8 +232,15 @@ def test_without_the_database(client: Client, database_down: None) -> None:
     assert client.get("/recent").status_code == 204
     assert client.post("/examples/delay", {"x": "2", "y": "3"}).status_code == 503
     assert client.get(f"/runs/{uuid.uuid4()}").status_code == 503
-    assert client.get(f"/runs/{uuid.uuid4()}/live").status_code == 204
+    assert client.get(f"/runs/{uuid.uuid4()}/live?seen=").status_code == 204
     assert client.get(f"/tasks/{uuid.uuid4()}").status_code == 200
+    for answer in (
+        client.post(f"/runs/{uuid.uuid4()}/revoke"),
+        client.post(f"/runs/{uuid.uuid4()}/again"),
+        client.get(f"/thumbnails/{uuid.uuid4()}/64"),
+    ):
+        assert answer.status_code == 503
+        assert b"The database does not answer; try again." in answer.content
 
 
 def test_unknown_page(client: Client) -> None:
