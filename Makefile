@@ -29,13 +29,16 @@ setup-lab:
 	@bin/setup --lab
 
 # --- the platform ---------------------------------------------------------------------------------------------------
-.PHONY: deploy status dead ssh
+.PHONY: deploy status releases dead ssh
 deploy: setup  ## Bring the hosts to the state that the inventory describes; CHECK=1 only says what it would change
 	@$(if $(is_lab),bin/lab $(INVENTORY))
 	@$(play) playbooks/site.yml
 
 status: setup  ## Show the health of all hosts in one table
 	@$(play) playbooks/status.yml
+
+releases: setup  ## Show the releases of all hosts, and which one each program runs
+	@$(play) playbooks/releases.yml
 
 dead: setup  ## See to parked messages: [DO=list|show|retry|drop] [ID='…'|--all] [ARGS='…'] [HOST=…]
 	@bin/ssh $(INVENTORY) '$(or $(HOST),workers[0])' 'celery-dead $(or $(DO),list) $(subst ','\'',$(value ID) $(value ARGS))'

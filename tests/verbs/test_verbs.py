@@ -63,6 +63,10 @@ def test_the_tour(make: Verb) -> None:
     assert status.returncode == 0, status.stdout
     assert re.search(r"^celery1 +healthy +[0-9a-f]{12} ", status.stdout, re.MULTILINE), status.stdout
 
+    releases = make("releases")
+    assert releases.returncode == 0, releases.stdout
+    assert re.search(r"^celery1 .* current +celery, celerybeat, web$", releases.stdout, re.MULTILINE), releases.stdout
+
     task = make(
         "ssh", "CMD=celery-python -c 'from tasks import add; r = add.delay(2, 3); print(r.status, r.get(timeout=10))'"
     )
@@ -96,4 +100,5 @@ def test_the_tour(make: Verb) -> None:
 def test_the_verbs_are_listed_a_line_each() -> None:
     said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     listed = set(re.findall(r"^  ([a-z-]+) ", said, re.MULTILINE))
-    assert {"deploy", "test", "status", "dead", "ssh", "destroy", "lint", "unit", "molecule", "bench-deploy"} <= listed
+    expected = {"deploy", "status", "releases", "dead", "ssh", "destroy"}
+    assert expected | {"test", "lint", "unit", "molecule", "bench-deploy"} <= listed

@@ -1,0 +1,77 @@
+"""Jinja filters that show the releases of many hosts as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Results = Mapping[str, Mapping[str, Any]]
+
+
+def releases_table(results: Results) -> str:
+    """A line for each release of each host: what is known of it, and which programs run it.
+
+    Args:
+        results: by host, what the module ``releases`` said.
+    """
+    rows = [("HOST", "RELEASE", "BUILT FROM", "WORKED", "IS", "RUN BY")]
+    for host, result in sorted(results.items()):
+        for one in result.get("releases", []):
+            names = {"current": result["current"], "previous": result["previous"]}
+            words = [word for word, name in names.items() if name == one["release"]] + (["bad"] if one["bad"] else [])
+            running = [program for program, release in result["programs"].items() if release == one["release"]]
+            said = (" ".join(words) or "kept", ", ".join(running) or "-")
+            rows.append((host, one["release"], one["built_from"] or "-", one["worked"] or "-", *said))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    notes = [
+        f"! {host}: {one['release']} is bad: {one['bad']}"
+        for host, result in sorted(results.items())
+        for one in result.get("releases", [])
+        if one["bad"]
+    ]
+    problems = [f"✗ {problem}" for problem in releases_problems(results)]
+    return "\n".join([*lines, *([""] if notes or problems else []), *notes, *problems])
+
+
+def releases_problems(results: Results) -> list[str]:
+    """Why it cannot be said that every program of every host runs one release; empty when it can.
+
+    A worker that was handed over and finishes what it holds is not counted: it takes nothing new.
+
+    Args:
+        results: by host, what the module ``releases`` said.
+    """
+    return [*_silent(results), *_mixed(results)]
+
+
+def _silent(results: Results) -> Iterator[str]:
+    for host, result in sorted(results.items()):
+        if result.get("unreachable"):
+            yield f"{host}: unreachable"
+        elif "programs" not in result:
+            yield f"{host}: {result.get('msg') or 'no answer'}"
+        else:
+            away = [program for program, release in result["programs"].items() if not release]
+            if away:
+                yield f"{host}: {', '.join(away)} does not run (`make status` says more)"
+
+
+def _mixed(results: Results) -> Iterator[str]:
+    users: dict[str, list[str]] = {}
+    for host, result in sorted(results.items()):
+        if result.get("current"):
+            users.setdefault(result["current"], []).append(f"current on {host}")
+        for program, release in result.get("programs", {}).items():
+            if release and not program.endswith(" (leaving)"):
+                users.setdefault(release, []).append(f"{program} on {host}")
+    if len(users) > 1:
+        yield "not one release: " + "; ".join(f"{release}: {', '.join(who)}" for release, who in sorted(users.items()))
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Any]:
+        """The filters by name."""
+        return {"releases_table": releases_table, "releases_problems": releases_problems}

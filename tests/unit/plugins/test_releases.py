@@ -1,0 +1,297 @@
+"""The releases of a host: what is known of them, what runs, what goes; and the table of all hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.celery_on_hosts.platform.plugins.filter.releases import releases_problems, releases_table
+
+from tests.unit.modules import run_module
+
+Run = Callable[..., subprocess.Popen[bytes]]
+
+
+class Host:
+    """A host's folders."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "celery"
+        self.reports = folder / "run"
+        self.platform = folder / "platform.json"
+        self.reports.mkdir()
+        for name in ("releases", "deps"):
+            (self.root / name).mkdir(parents=True)
+        self.expect(worker="celery")
+
+    def expect(self, **programs: str) -> None:
+        """Write down which programs there should be, by kind."""
+        said = [{"program": program, "kind": kind} for kind, program in programs.items()]
+        self.platform.write_text(json.dumps({"programs": said}))
+
+    def unpack(self, *names: str, deps: str = "") -> None:
+        """Have releases, each with packages of its own unless they are named."""
+        for name in names:
+            (self.root / "releases" / name / "app").mkdir(parents=True)
+            record = {"deps_id": deps or f"deps-{name}", "built_from": f"commit-{name}"}
+            (self.root / "releases" / name / "release.json").write_text(json.dumps(record))
+            (self.root / "deps" / record["deps_id"]).mkdir(exist_ok=True)
+
+    def module(self, check: bool = False, **options: Any) -> dict[str, Any]:
+        """Run the module on it."""
+        places = {"root": str(self.root), "reports": str(self.reports), "platform": str(self.platform)}
+        return run_module("releases", check=check, **places, **options)
+
+    def deployed(self, *names: str) -> None:
+        """Have switched to releases that worked, one after the other."""
+        for name in names:
+            self.module(current=name)
+            self.module(worked=name)
+
+    def folders(self) -> tuple[set[str], set[str]]:
+        """What is there of releases and of packages."""
+        releases, deps = ({path.name for path in (self.root / name).iterdir()} for name in ("releases", "deps"))
+        return releases, deps
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+@pytest.fixture
+def run(host: Host) -> Iterator[Run]:
+    """Start a process of a release, as a program of supervisord's."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(release: str, program: str = "", report: bool = False) -> subprocess.Popen[bytes]:
+        folder = host.root / "releases" / release / "app"
+        environment = {key: value for key, value in os.environ.items() if key != "CELERY_PROGRAM"}
+        environment |= {"CELERY_PROGRAM": program} if program else {}
+        process = subprocess.Popen(["sleep", "600"], cwd=folder, env=environment)
+        started.append(process)
+        while Path(f"/proc/{process.pid}/comm").read_text().strip() != "sleep":
+            time.sleep(0.01)
+        if report:
+            said = {"pid": process.pid, "release": release, "connected": True}
+            (host.reports / f"{program}.json").write_text(json.dumps(said))
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+# --- what is known ---------------------------------------------------------------------------------------------------
+
+
+def test_a_host_without_releases_says_so(host: Host) -> None:
+    said = host.module()
+    assert (said["current"], said["previous"], said["worked"], said["releases"]) == ("", "", "", [])
+    assert said["programs"] == {"celery": ""}
+    assert not said["changed"]
+
+
+def test_the_previous_is_the_last_other_that_worked(host: Host) -> None:
+    host.unpack("a", "b", "c")
+    host.deployed("a", "b")
+    assert host.module()["previous"] == "a"
+    host.deployed("a")
+    said = host.module()
+    assert (said["current"], said["previous"]) == ("a", "b"), "to and fro"
+    host.deployed("c")
+    assert host.module()["previous"] == "a"
+    host.module(bad="a", reason="it is slow")
+    assert host.module()["previous"] == "b", "not one that is bad"
+
+
+def test_one_that_is_switched_to_has_not_worked_yet(host: Host) -> None:
+    host.unpack("a", "b")
+    host.deployed("a")
+    assert host.module(current="b")["changed"]
+    said = host.module(current="b")
+    assert (said["current"], said["worked"], said["previous"], said["changed"]) == ("b", "a", "a", False)
+    assert os.readlink(host.root / "current") == "releases/b"
+
+
+def test_a_host_that_kept_no_record_still_knows_what_was_current(host: Host) -> None:
+    host.unpack("a", "b")
+    (host.root / "current").symlink_to("releases/a")
+    host.deployed("b")
+    assert host.module()["previous"] == "a"
+
+
+def test_a_release_that_is_not_there_cannot_be_made_current(host: Host) -> None:
+    host.unpack("a")
+    host.deployed("a")
+    said = host.module(current="b")
+    assert said["failed"]
+    assert "no release b" in said["msg"]
+    assert host.module()["current"] == "a"
+
+
+def test_a_bad_one_is_known_with_its_reason_until_it_works(host: Host) -> None:
+    host.unpack("a", "b")
+    host.deployed("a")
+    assert host.module(bad="b", reason="it dies")["changed"]
+    assert not host.module(bad="b", reason="it dies")["changed"]
+    assert {one["release"]: one["bad"] for one in host.module()["releases"]} == {"a": "", "b": "it dies"}
+    host.deployed("b")
+    assert {one["bad"] for one in host.module()["releases"]} == {""}
+
+
+def test_a_dry_run_only_tells(host: Host) -> None:
+    host.unpack("a", "b", "c")
+    host.deployed("a", "b")
+    assert host.module(check=True, current="a", bad="b", reason="no")["changed"]
+    said = host.module(check=True, keep=1)
+    assert [Path(path).name for path in said["removed"]] == ["c", "deps-c"]
+    said = host.module()
+    assert (said["current"], said["worked"], len(said["releases"])) == ("b", "b", 3)
+    assert host.folders()[0] == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"), [("previous", "a"), ("current", "b"), ("c", "c")], ids=["previous", "current", "by its id"]
+)
+def test_a_release_is_found(host: Host, wanted: str, found: str) -> None:
+    host.unpack("a", "b", "c")
+    host.deployed("a", "b")
+    assert host.module(find=wanted)["found"] == found
+
+
+def test_a_release_that_cannot_be_found_is_said_with_those_that_are_there(host: Host) -> None:
+    assert "no previous release. There are: none" in host.module(find="previous")["msg"]
+    host.unpack("a", "b")
+    host.deployed("a")
+    assert "no previous release. There are: a, b" in host.module(find="previous")["msg"]
+    assert "no release x. There are: a, b" in host.module(find="x")["msg"]
+
+
+def test_a_bad_release_is_found_only_where_that_is_asked_for(host: Host) -> None:
+    host.unpack("a")
+    host.module(bad="a", reason="it dies")
+    assert "a is marked bad since 20" in host.module(find="a")["msg"]
+    assert host.module(find="a", again=True)["found"] == "a"
+
+
+# --- what runs -------------------------------------------------------------------------------------------------------
+
+
+def test_programs_say_what_they_run_whatever_is_current(host: Host, run: Run) -> None:
+    host.unpack("a", "b")
+    host.deployed("b")
+    host.expect(worker="celery", beat="celerybeat", web="web", flower="flower")
+    run("a", "celery", report=True)
+    run("b", "web")
+    assert host.module()["programs"] == {"celery": "a", "celerybeat": "", "web": "b"}
+
+
+def test_a_worker_that_is_handed_over_is_told_from_its_successor(host: Host, run: Run) -> None:
+    host.unpack("a", "b")
+    old = run("a", "celery", report=True)
+    while time.clock_gettime(time.CLOCK_BOOTTIME) * 100 < float(_started(old.pid)) + 2:
+        time.sleep(0.01)
+    run("b", "celery", report=True)
+    assert host.module()["programs"] == {"celery": "b", "celery (leaving)": "a"}
+
+
+def _started(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+# --- what goes -------------------------------------------------------------------------------------------------------
+
+
+def test_the_last_that_worked_stay_with_their_packages(host: Host) -> None:
+    host.unpack("a", "b", "c", "d")
+    host.unpack("e", deps="deps-d")
+    host.deployed("a", "b", "d", "e")
+    said = host.module(keep=3)
+    assert said["changed"]
+    assert host.folders() == ({"b", "d", "e"}, {"deps-b", "deps-d"})
+    assert not host.module(keep=3)["changed"]
+
+
+def test_the_current_and_the_previous_one_stay_always(host: Host) -> None:
+    host.unpack("a", "b", "c")
+    host.deployed("a", "b", "c")
+    host.module(keep=0)
+    assert host.folders()[0] == {"b", "c"}
+
+
+def test_what_a_process_runs_stays(host: Host, run: Run) -> None:
+    host.unpack("a", "b", "c", "d", "e")
+    host.deployed("a", "b", "c", "d", "e")
+    shell, worker = run("a"), run("b", "celery", report=True)
+    host.module(keep=1)
+    assert host.folders() == ({"a", "b", "d", "e"}, {"deps-a", "deps-b", "deps-d", "deps-e"})
+    for process in (shell, worker):
+        process.kill()
+        process.wait()
+    (host.reports / "celery.json").unlink()
+    host.module(keep=1)
+    assert host.folders() == ({"d", "e"}, {"deps-d", "deps-e"})
+
+
+def test_packages_stay_while_a_release_does_not_say_what_it_needs(host: Host) -> None:
+    host.unpack("a", "b", "c")
+    host.deployed("a", "b", "c")
+    (host.root / "releases/c/release.json").unlink()
+    host.module(keep=1)
+    assert host.folders() == ({"b", "c"}, {"deps-a", "deps-b", "deps-c"})
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def answer(current: str, previous: str = "", **programs: str) -> dict[str, Any]:
+    """What the module says of a host with two releases, of which one is bad."""
+    known = {"built_from": "1a2b3c4", "worked": "2026-01-31T12:00:00Z"}
+    releases = [{"release": "new", "bad": "", **known}, {"release": "old", "bad": "it dies", **known}]
+    return {"current": current, "previous": previous, "releases": releases, "programs": programs}
+
+
+def test_the_table_has_a_line_for_each_release_of_each_host() -> None:
+    lines = releases_table({"one": answer("new", "old", celery="new", web="new"), "two": answer("new")}).splitlines()
+    assert [line.split() for line in lines[:4]] == [
+        ["HOST", "RELEASE", "BUILT", "FROM", "WORKED", "IS", "RUN", "BY"],
+        ["one", "new", "1a2b3c4", "2026-01-31T12:00:00Z", "current", "celery,", "web"],
+        ["one", "old", "1a2b3c4", "2026-01-31T12:00:00Z", "previous", "bad", "-"],
+        ["two", "new", "1a2b3c4", "2026-01-31T12:00:00Z", "current", "-"],
+    ]
+    assert lines[6:] == ["! one: old is bad: it dies", "! two: old is bad: it dies"]
+
+
+def test_one_release_everywhere_is_no_problem() -> None:
+    leaving = answer("new", **{"celery": "new", "celery (leaving)": "old"})
+    assert releases_problems({"one": leaving, "two": answer("new", celery="new")}) == []
+
+
+@pytest.mark.parametrize(
+    ("results", "problem"),
+    [
+        (
+            {"one": answer("new", celery="new", web="old")},
+            "not one release: new: current on one, celery on one; old: web on one",
+        ),
+        (
+            {"one": answer("new", celery="new"), "two": answer("old", celery="old")},
+            "not one release: new: current on one, celery on one; old: current on two, celery on two",
+        ),
+        ({"one": answer("new", celery="")}, "one: celery does not run (`make status` says more)"),
+        ({"one": {"unreachable": True}}, "one: unreachable"),
+        ({"one": {"failed": True, "msg": "no Python"}}, "one: no Python"),
+    ],
+    ids=["mixed programs", "mixed hosts", "away", "unreachable", "no answer"],
+)
+def test_what_is_not_one_release_is_said(results: dict[str, Any], problem: str) -> None:
+    assert releases_problems(results) == [problem]
+    assert f"✗ {problem}" in releases_table(results)
