@@ -18,6 +18,16 @@ print(json.dumps(Tick.objects.filter(name={name!r}).count()))
 """
 
 
+# Each with its number as the argument.
+IN_THIS_ORDER = """
+import json
+from tasks import add
+from tasks.examples.routing import priority
+sent = [add.apply_async((n, n), queue={queue!r}, priority=priority(level)) for n, level in enumerate({levels})]
+print(json.dumps([one.id for one in sent]))
+"""
+
+
 def run(site: Site, example: str, **arguments: Any) -> Any:
     """Run an example by the web API; return its result."""
     answer = site.http(f"/api/examples/{example}", body={"arguments": arguments})
@@ -57,6 +67,35 @@ def test_a_task_is_routed_where_a_worker_reads(site: Site, example: str, wanted:
         node for node, one in zip(site.nodes, site.platform.workers, strict=True) if ran["routing_key"] in one.queues
     ]
     assert ran["worker"] in readers
+
+
+def test_the_highest_priority_overtakes_what_waits(site: Site) -> None:
+    """Sent last, to a queue whose worker is stopped, it is handed out first, as far as the broker has priorities.
+
+    Redis goes by the priority alone. Quorum queues of RabbitMQ 4 hand out two messages of a high priority, then one of
+    the others, and go on counting from what they handed out before. Those of RabbitMQ 3 have no priorities.
+    """
+    worker = site.platform.workers[0]
+    site.run(f"supervisorctl stop {worker.program}")
+    try:
+        sent = site.python(IN_THIS_ORDER.format(queue=worker.queues[0], levels=[0, 0, 0, 0, 9, 9]))
+    finally:
+        site.run(f"supervisorctl start {worker.program}")
+
+    def handed_out() -> list[str]:
+        said = site.run(f"grep -oE '\\[[0-9a-f-]{{36}}\\] received' /var/log/celery/{worker.program}.log", status=None)
+        return [line[1:37] for line in said.splitlines() if line[1:37] in sent]
+
+    order = eventually(handed_out, lambda seen: len(seen) >= len(sent))
+    low, high = sent[:4], sent[4:]
+    if site.platform.broker == "redis":
+        assert order == high + low
+    elif int(site.management("overview")["rabbitmq_version"].partition(".")[0]) >= 4:
+        assert set(high) <= set(order[:3])
+        assert [id for id in order if id in low] == low
+    else:
+        assert order == sent
+    eventually(lambda: site.states(sent), lambda states: states == {"SUCCESS": len(sent)})
 
 
 def test_a_task_may_opt_in_to_another_serializer(site: Site) -> None:

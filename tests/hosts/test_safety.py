@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from runpy import run_path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from tests.hosts.support import Site, eventually
+from tests.hosts.support import ROOT, Site, eventually
 
 # A message whose body, once unpickled, would leave a file.
 PICKLE = """
@@ -28,6 +30,41 @@ import json
 from tasks import add
 bad = add.apply_async((1, 1), serializer="json")
 print(json.dumps([add.delay(2, 3).get(timeout=10), bad.state, bad.id]))
+"""
+
+# A worker that takes signed messages alone, beside the others, on a queue of its own. It is sent an unsigned message, a
+# signed one with other arguments than were signed, and as it should be.
+SIGNED = """
+import json, os, signal, subprocess, sys
+from base64 import b64decode, b64encode
+from uuid import uuid4
+os.environ.update({environment})
+from kombu.serialization import dumps
+from tasks import add, app
+queue = app.amqp.queues["verify-signed"]
+worker = [sys.executable, "-m", "celery_on_hosts", "-A", "tasks", "worker", "-l", "INFO", "-P", "solo",
+          "-n", "verify-signed@%h", "-Q", queue.name, "--without-gossip", "--without-mingle", "--without-heartbeat"]
+unsigned = add.apply_async((1, 1), queue=queue.name, serializer="json")
+altered = add.AsyncResult(str(uuid4()))
+message = app.amqp.as_task_v2(altered.id, add.name, (4, 4))
+kind, encoding, body = dumps(message.body, "auth")
+other = b64decode(body).replace(b"[4, 4]", b"[5, 5]")
+assert other != b64decode(body)
+with app.amqp.producer_pool.acquire() as producer:
+    producer.publish(b64encode(other), exchange=queue.exchange, routing_key=queue.routing_key, headers=message.headers,
+                     content_type=kind, content_encoding=encoding, **message.properties)
+signed = add.apply_async((2, 3), queue=queue.name)
+with subprocess.Popen(worker, stderr=subprocess.PIPE, text=True) as process:
+    try:
+        result = signed.get(timeout=60)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=30)[1]
+with app.connection_for_write() as connection:
+    connection.default_channel.queue_delete(queue.name)
+    connection.default_channel.exchange_delete(queue.exchange.name)
+why = [word for word in ("Refusing to deserialize", "DecodeError") if word in said]
+print(json.dumps([result, unsigned.state, altered.state, why, unsigned.id]))
 """
 
 DEAD_ON_REDIS = """
@@ -114,6 +151,36 @@ def test_an_unsigned_message_is_refused(site: Site) -> None:
     result, state, sent = site.python(UNSIGNED)
     assert (result, state) == (5, "PENDING")
     assert _parked(site) == [sent], "and it is kept for who wants to know"
+
+
+@pytest.fixture
+def key(site: Site) -> Iterator[dict[str, str]]:
+    """A key and its certificate, made as the deployment makes them, and how the application is told of them."""
+    make, self_signed = (
+        run_path(str(ROOT / "plugins" / path))[name]
+        for path, name in (("lookup/rsa_key.py", "make"), ("filter/signing.py", "self_signed"))
+    )
+    made = make().decode()
+    path = "/var/lib/celery/verify-signing"
+    for suffix, content in (("key", made), ("crt", self_signed(made, "celery"))):
+        site.podman("exec", "sh", "-c", f"umask 077; cat >{path}.{suffix}; chown celery {path}.{suffix}", stdin=content)
+    yield {
+        "CELERY_SECURITY_KEY": f"{path}.key",
+        "CELERY_SECURITY_CERTIFICATE": f"{path}.crt",
+        "CELERY_SECURITY_CERT_STORE": f"{path}.crt",
+    }
+    site.run(f"rm {path}.key {path}.crt")
+
+
+@pytest.mark.needs("example")
+def test_a_worker_with_a_key_takes_nothing_but_what_it_signed(site: Site, key: dict[str, str]) -> None:
+    """The unsigned message is refused and kept, as all that a worker refuses; the altered one cannot be read."""
+    environment = {**key, "TASKS_QUEUES": ",".join([*site.platform.queues, "verify-signed"])}
+    result, unsigned, altered, why, refused = site.python(SIGNED.format(environment=environment))
+    assert (result, unsigned, altered) == (5, "PENDING", "PENDING")
+    assert why == ["Refusing to deserialize", "DecodeError"]
+    if site.platform.broker == "redis":  # at RabbitMQ the policy says it, of the platform's queues alone
+        assert _parked(site) == [refused]
 
 
 @pytest.mark.needs("signing")

@@ -101,7 +101,8 @@ def priority(level: int) -> int:
 def priorities(waiting: Few = 8) -> "AsyncResult[Any]":
     """Of the tasks that wait in a queue, those of the highest priority come first.
 
-    The last one overtakes all that no worker has fetched. Redis has four levels, RabbitMQ 4's quorum queues have two.
+    The last one overtakes all that no worker has fetched. Redis has four levels, RabbitMQ 4's quorum queues have two,
+    RabbitMQ 3's none.
     """
     low, high = priority(0), priority(9)
     tasks = [fetch_slowly.s(1).set(priority=low) for _ in range(waiting)]
