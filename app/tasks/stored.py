@@ -50,7 +50,10 @@ def _look(names: list[str]) -> tuple[str, list[Line]]:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT)
             lines = [_queue(connection, name) for name in names]
             with connection.channel() as channel:
-                if hasattr(channel, "unacked_key"):
+                if connection.transport.driver_type == "amqp":
+                    note = "RabbitMQ tells a client only how many wait; its management pages have this and the messages"
+                    lines.append(Line("unacknowledged", "?", note))
+                elif hasattr(channel, "unacked_key"):
                     in_hand = channel.client.hlen(channel.unacked_key)
                     lines.append(Line(channel.unacked_key, str(in_hand), "taken by a worker, not acknowledged yet"))
     except Exception as error:  # noqa: BLE001 - each transport has its own; a page that lacks a figure is still a page

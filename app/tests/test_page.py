@@ -127,6 +127,13 @@ def test_what_is_stored_where(client: Client) -> None:
     assert "&quot;result&quot;: 5" in stored
 
 
+def test_what_rabbitmq_does_not_tell_is_said(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kombu.transport.memory.Transport.driver_type", "amqp")
+    page = re.sub(r"\s+", " ", client.get(f"/runs/{run_of(client, 'delay').pk}").content.decode())
+    assert "<h3>Broker <small>RabbitMQ</small></h3> <dl><dt><code>celery</code></dt><dd><b>1</b> waiting" in page
+    assert "<dt><code>unacknowledged</code></dt><dd><b>?</b> RabbitMQ tells a client only how many wait" in page
+
+
 def test_the_picture_that_a_task_made_is_shown(client: Client) -> None:
     run = run_of(client, "small_picture")
     event = Event.objects.get()

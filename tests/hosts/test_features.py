@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -102,6 +103,18 @@ def test_a_task_may_opt_in_to_another_serializer(site: Site) -> None:
     """msgpack for bytes, yaml for dates."""
     assert run(site, "by_msgpack", text="grüße") == 7
     assert run(site, "by_yaml", year=2026, month=11, day=21) == "Saturday"
+
+
+def test_the_page_shows_what_is_stored_where(site: Site) -> None:
+    """Of the broker what it tells: how many messages wait and, only on Redis, how many are not acknowledged."""
+    started = site.http("/api/examples/delay", body={"arguments": {}}).json()
+    page = " ".join(site.http(f"/runs/{started['id']}").body.split())
+    name, last = {
+        "redis": ("Redis", r"unacked</code></dt><dd><b>\d+</b>"),
+        "rabbitmq": ("RabbitMQ", r"unacknowledged</code></dt><dd><b>\?</b>"),
+    }[site.platform.broker]
+    waiting = r"celery</code></dt><dd><b>\d+</b> waiting"
+    assert re.search(rf"<h3>Broker <small>{name}</small></h3> <dl><dt><code>{waiting}.*?<code>{last}", page), page
 
 
 @pytest.mark.needs("beat")
