@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from secrets import token_urlsafe
 from typing import Any
 
 import pytest
 
-from tests.hosts.support import Site, eventually
+from tests.hosts.support import ROOT, Site, eventually
 
 pytestmark = pytest.mark.needs("web", "example")
 
@@ -19,6 +24,7 @@ print(json.dumps(Tick.objects.filter(name={name!r}).count()))
 """
 
 
+USERS = "import django; django.setup(); from django.contrib.auth.models import User; "
 # Each with its number as the argument.
 IN_THIS_ORDER = """
 import json
@@ -127,3 +133,23 @@ def test_beat_finds_an_entry_of_the_database_while_it_runs(site: Site) -> None:
 def test_periodic_work_does_not_overlap(site: Site) -> None:
     """The lock is in the database, for all workers."""
     assert sorted(run(site, "one_at_a_time", seconds=3)) in (["another one is at it", "done"], ["done", "done"])
+
+
+@pytest.fixture
+def admin(site: Site) -> Iterator[str]:
+    """Name and password of somebody who may edit beat's schedule."""
+    password = token_urlsafe()
+    site.python(f"{USERS}User.objects.create_superuser('verify', password={password!r}); print(0)")
+    yield f"verify:{password}"
+    site.python(f"{USERS}User.objects.filter(username='verify').delete(); print(0)")
+
+
+@pytest.mark.needs("beat")
+@pytest.mark.skipif(not (os.environ.get("CHROMIUM") or shutil.which("chromium")), reason="there is no chromium")
+def test_the_pages_in_a_browser(site: Site, admin: str) -> None:
+    """The application's own tests of them, with the pages of this host."""
+    url = f"http://{site.platform.address}:{site.platform.web_port}"
+    command = [str(ROOT / "bin/in-app"), "app", "pytest", "tests/test_browser.py"]
+    environment = {**os.environ, "TASKS_URL": url, "TASKS_ADMIN": admin}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
