@@ -54,12 +54,14 @@ def _away(request: HttpRequest, why: Exception, status: int = 503) -> HttpRespon
 
 
 def _or_away(view: View[P]) -> View[P]:
-    """Have a page say what does not answer. A part of a page stays as it is, and is asked for again."""
+    """Have a page say what does not answer, or that it is not there. A part of a page stays, and is asked for again."""
 
     @functools.wraps(view)
     def answer(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         try:
             return view(request, *args, **kwargs)
+        except registry.UnknownExample as unknown:
+            raise Http404(str(unknown)) from None
         except service.Unavailable as away:
             return HttpResponse(status=204) if "seen" in request.GET else _away(request, away)
 
@@ -151,12 +153,10 @@ def _example_page(
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
+@_or_away
 def example(request: HttpRequest, name: str) -> HttpResponse:
     """Show an example with its code and a form; POST runs it."""
-    try:
-        found = registry.find(name)
-    except registry.UnknownExample as unknown:
-        raise Http404(str(unknown)) from None
+    found = registry.find(name)
     if request.method != "POST":
         return _example_page(request, found, {})
     texts = {name: str(text) for name, text in request.POST.items() if name != "csrfmiddlewaretoken"}
@@ -188,11 +188,7 @@ def _find(run_id: uuid.UUID) -> Run:
 def run(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     """Show a run beside its example; the page asks for what changes."""
     view = runs.view(_find(run_id))
-    try:
-        found = registry.find(view.run.example)
-    except registry.UnknownExample as unknown:
-        raise Http404(str(unknown)) from None
-    return _example_page(request, found, view.run.arguments, view=view)
+    return _example_page(request, registry.find(view.run.example), view.run.arguments, view=view)
 
 
 @never_cache
@@ -218,8 +214,6 @@ def again(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     """Run the example again, with the same arguments."""
     try:
         return redirect("run", service.run_again(_find(run_id)))
-    except registry.UnknownExample as unknown:
-        raise Http404(str(unknown)) from None
     except registry.BadArguments as bad:
         return _away(request, bad, 422)
 

@@ -195,7 +195,7 @@ class View:
         if not self.run.results:
             return []
         by_id = {node.id: node for node in self.nodes}
-        return [by_id[task_id] for task_id in last_ids(self.run.results) if task_id in by_id]
+        return [by_id[task_id] for task_id in service.last_ids(self.run.results) if task_id in by_id]
 
     @property
     def failed(self) -> list[Node]:
@@ -239,12 +239,6 @@ class View:
         rest = (self.broker, self.results, self.counts, self.every, self.state, self.end, len(self.lines))
         seen = (self.rows, nodes, rest)
         return hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
-
-
-def last_ids(results: Any) -> list[str]:
-    """Return the ids of what `as_tuple` gave: a result's own, or those of the members of a group."""
-    (result_id, _), members = results
-    return [last for member in members for last in last_ids(member)] if members else [result_id]
 
 
 class Drawing:

@@ -244,6 +244,12 @@ def _task_ids(results: Any) -> Iterator[str]:
         yield from _task_ids(member)
 
 
+def last_ids(results: Any) -> list[str]:
+    """Return the ids of the results in what `as_tuple` gave: its own, or those of the members of a group."""
+    (result_id, _), members = results
+    return [last for member in members for last in last_ids(member)] if members else [result_id]
+
+
 def _tasks_of(results: Any) -> dict[str, dict[str, Any]]:
     """Describe each task that is known of, and those that they have sent, by id."""
     found: dict[str, dict[str, Any]] = {}
@@ -263,10 +269,9 @@ def _summary(run: Run, tasks: Mapping[str, Mapping[str, Any]]) -> tuple[str, Any
         return states.FAILURE, None
     if not run.results:
         return states.SUCCESS, run.value
-    (result_id, _), members = run.results
-    if members is None:
-        return tasks[result_id]["state"], tasks[result_id]["result"]
-    last = [tasks[task_id] for member in members for task_id in list(_task_ids(member))[-1:] if task_id in tasks]
+    last = [tasks[task_id] for task_id in last_ids(run.results) if task_id in tasks]
+    if run.results[1] is None:  # no group
+        return last[0]["state"], last[0]["result"]
     seen = {task["state"] for task in last}
     for failed in (states.FAILURE, states.REVOKED):
         if failed in seen:

@@ -110,11 +110,13 @@ def _shown(raw: Any) -> tuple[str, str]:
         meta = json.loads(raw)
     except (ValueError, TypeError):
         return text(raw), ""
-    state = str(meta.get("status", "")) if isinstance(meta, dict) else ""
-    if isinstance(meta, dict):
-        meta = {key: value for key, value in meta.items() if value not in (None, [], {}, "")}
-        meta.pop("traceback", None)
-    return text(json.dumps(meta, indent=1, ensure_ascii=False)), state
+    return _readable(meta) if isinstance(meta, dict) else (text(json.dumps(meta, ensure_ascii=False)), "")
+
+
+def _readable(meta: dict[str, Any]) -> tuple[str, str]:
+    """Return what a result's record has, but the traceback, which is shown elsewhere; and the state."""
+    kept = {key: value for key, value in meta.items() if value not in (None, [], {}, "") and key != "traceback"}
+    return text(json.dumps(kept, indent=1, default=repr, ensure_ascii=False)), str(meta.get("status", ""))
 
 
 def _in_redis(backend: Any, ids: list[str], groups: list[str]) -> tuple[list[Line], dict[str, str]]:
@@ -128,8 +130,7 @@ def _in_redis(backend: Any, ids: list[str], groups: list[str]) -> tuple[list[Lin
         found = pipe.execute()
     lines, known = [], {}
     for task_id, key, raw, ttl in zip(ids, keys, found[::2], found[1::2], strict=False):
-        value, state = _shown(raw)
-        known[task_id] = state
+        value, known[task_id] = _shown(raw)
         lines.append(Line(_name(key), value, f"expires in {_span(ttl)}" if ttl > 0 else ""))
     for key, there, count in zip(joins, found[2 * len(keys) :: 2], found[2 * len(keys) + 1 :: 2], strict=True):
         if there:
@@ -147,8 +148,7 @@ def _by_key(backend: Any, ids: list[str]) -> tuple[list[Line], dict[str, str]]:
     lines, known = [], {}
     for task_id in ids:
         key = backend.get_key_for_task(task_id)
-        value, state = _shown(backend.get(key))
-        known[task_id] = state
+        value, known[task_id] = _shown(backend.get(key))
         lines.append(Line(_name(key), value))
     return lines, known
 
@@ -156,8 +156,6 @@ def _by_key(backend: Any, ids: list[str]) -> tuple[list[Line], dict[str, str]]:
 def _rows(backend: Any, ids: list[str]) -> tuple[list[Line], dict[str, str]]:
     lines, known = [], {}
     for task_id in ids:
-        meta = dict(backend.get_task_meta(task_id, cache=False))
-        known[task_id] = str(meta.get("status", ""))
-        kept = {key: value for key, value in meta.items() if value not in (None, [], {}, "") and key != "traceback"}
-        lines.append(Line(f"the row of {task_id}", text(json.dumps(kept, indent=1, default=repr, ensure_ascii=False))))
+        value, known[task_id] = _readable(dict(backend.get_task_meta(task_id, cache=False)))
+        lines.append(Line(f"the row of {task_id}", value))
     return lines, known

@@ -69,6 +69,10 @@ def _api(*methods: str) -> Callable[[View[P]], View[P]]:
                 return view(request, *args, **kwargs)
             except _Refused as refused:
                 return _error(refused.status, refused.code, str(refused))
+            except registry.UnknownExample as unknown:
+                return _error(404, "not_found", str(unknown))
+            except registry.BadArguments as bad:
+                return _error(422, "bad_arguments", str(bad))
             except service.BadRequest as bad:
                 return _error(422, bad.code, str(bad))
             except service.Unavailable as away:
@@ -182,18 +186,11 @@ def api_examples(request: HttpRequest) -> JsonResponse:
 @_api("GET", "HEAD", "POST")
 def api_example(request: HttpRequest, name: str) -> JsonResponse:
     """GET one example; POST `{"arguments"}` runs it: 202, with the run's id."""
-    try:
-        one = registry.find(name)
-    except registry.UnknownExample as unknown:
-        return _error(404, "not_found", str(unknown))
+    one = registry.find(name)
     if request.method != "POST":
         return JsonResponse(_example(one))
     body = _body(request, {"arguments": {}}, ("arguments",))
-    try:
-        run_id = service.run_example(name, one.check(body.get("arguments", {})))
-    except registry.BadArguments as bad:
-        return _error(422, "bad_arguments", str(bad))
-    return _accepted("api-run", run_id)
+    return _accepted("api-run", service.run_example(name, one.check(body.get("arguments", {}))))
 
 
 def _run(run_id: uuid.UUID) -> Run:
@@ -226,12 +223,7 @@ def api_run_revoke(request: HttpRequest, run_id: uuid.UUID) -> JsonResponse:
 def api_run_again(request: HttpRequest, run_id: uuid.UUID) -> JsonResponse:
     """POST `{}` runs the example again, with the same arguments: 202, with the new run's id."""
     _body(request, {}, ())
-    try:
-        return _accepted("api-run", service.run_again(_run(run_id)))
-    except registry.UnknownExample as unknown:
-        raise _Refused(404, "not_found", str(unknown)) from None
-    except registry.BadArguments as bad:
-        raise _Refused(422, "bad_arguments", str(bad)) from None
+    return _accepted("api-run", service.run_again(_run(run_id)))
 
 
 # What a page of another site may not send without asking first either: a form's content types are not among them.
