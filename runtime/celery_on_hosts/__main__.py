@@ -9,7 +9,10 @@ import sys
 
 from celery.__main__ import main
 
+from . import garbage
+
 if __name__ == "__main__":
+    garbage.put_off()
     sys.argv[0] = "celery"
     if "inspect" in sys.argv:  # for a worker it would be too early: gevent patches what it imports
         from . import control  # noqa: F401

@@ -25,6 +25,7 @@ from kombu.common import Broadcast
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
+from . import garbage
 from .config import Platform, PlatformError
 from .loader import Loader, platform_queues
 
@@ -438,4 +439,5 @@ def _fail(code: int, text: str, as_json: bool) -> int:
 
 
 if __name__ == "__main__":
+    garbage.put_off()
     sys.exit(main())

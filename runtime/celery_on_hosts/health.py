@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from . import garbage
 from .config import Platform, PlatformError, Program
 
 if TYPE_CHECKING:
@@ -471,4 +472,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    garbage.put_off()
     sys.exit(main())

@@ -19,7 +19,7 @@ from celery.loaders.app import AppLoader
 from kombu import transport
 from kombu.entity import Exchange, Queue
 
-from . import canary, logs, masking
+from . import canary, garbage, logs, masking
 from .config import Platform
 
 # How a publish is tried again while the broker is away. A producer hears of it soon and can act; a worker and beat
@@ -144,6 +144,7 @@ class Loader(AppLoader):
         self._default("result_backend_always_retry", True)
         if self.platform.broker == "rabbitmq":
             control.own_mailbox(self.app)
+        garbage.search_again()  # before the pool's processes are made
 
     def on_worker_process_init(self) -> None:
         """A child of the pool, which runs tasks, can wait for the broker as nobody else can: it is their only job."""

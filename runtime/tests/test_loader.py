@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from celery import Celery
 from celery.utils.quorum_queues import detect_quorum_queues
 from conftest import PLAIN
 
+from celery_on_hosts import garbage
 from celery_on_hosts.config import PlatformError
 from celery_on_hosts.loader import PRODUCER_RETRY, SERVER_RETRY
 
@@ -246,3 +248,15 @@ def test_passwords_of_urls_are_hidden_where_settings_are_shown(platform):
     assert shown["CELERY_BROKER_URL"] == "amqp://me:********@h:5672/v"
     assert shown["MANY"] == ["amqp://me:********@h:5672/v", "plain"]
     assert url == app.conf.CELERY_BROKER_URL
+
+
+def test_a_worker_that_has_started_collects_garbage_but_for_what_was_imported(platform):
+    platform()
+    usual = gc.get_threshold()
+    garbage.put_off()
+    assert gc.get_threshold() != usual
+    make().loader.init_worker()
+    kept = gc.get_freeze_count()
+    gc.unfreeze()
+    assert gc.get_threshold() == usual
+    assert kept > 10_000
