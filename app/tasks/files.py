@@ -5,11 +5,14 @@ import io
 import re
 import uuid
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from django.db.models import Sum
-from PIL import Image, ImageOps
 
 from .models import Upload
+
+if TYPE_CHECKING:
+    from PIL.Image import Image  # few processes have to do with images: who has imports it
 
 MAX_BYTES = {"image": 8 * 2**20, "csv": 2 * 2**20}
 MAX_KEPT = 512 * 2**20  # bytes of all files together; the nightly clean-up makes room
@@ -36,12 +39,14 @@ class StorageFull(Exception):
 # --- images -------------------------------------------------------------------------------------------------------
 
 
-def open_image(content: bytes) -> Image.Image:
+def open_image(content: bytes) -> "Image":
     """Return an image of which nothing but its head is decoded.
 
     Raises:
         BadFile: it is none, or larger than 25 megapixels.
     """
+    from PIL import Image
+
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception:  # noqa: BLE001 - a file that was made to do harm can raise anything
@@ -57,6 +62,8 @@ def thumbnail(content: bytes, side: int) -> bytes:
     Raises:
         BadFile: it cannot be decoded.
     """
+    from PIL import ImageOps
+
     image, small = open_image(content), io.BytesIO()
     try:
         image.draft("RGB", (2 * side, 2 * side))  # a JPEG can be decoded at an eighth of its size
@@ -167,6 +174,8 @@ def find(kind: str, key: str) -> Upload:
 
 
 def _sample_image() -> bytes:
+    from PIL import Image, ImageOps
+
     content = io.BytesIO()
     mandelbrot = Image.effect_mandelbrot((1200, 800), (-2.2, -1.2, 0.9, 1.2), 30)
     ImageOps.colorize(mandelbrot, "#0a4d3c", "#fff6d5").save(content, "PNG")

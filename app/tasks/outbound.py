@@ -9,12 +9,10 @@ the place where connections are made: whatever leads there, a redirect too, is c
 import ipaddress
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-import httpcore
 from django.conf import settings
 
 PORTS = {"http": 80, "https": 443}  # no others: the machines of a deployment may trust each other's public addresses
@@ -145,55 +143,6 @@ def addresses(host: str, port: int) -> list[str]:
     return found
 
 
-class _Stream(httpcore.NetworkStream):
-    """A connection whose every step has to be done by the deadline."""
-
-    def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
-        self.stream, self.deadline = stream, deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self.stream.read(max_bytes, self.deadline.left())
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self.stream.write(buffer, self.deadline.left())
-
-    def close(self) -> None:
-        self.stream.close()
-
-    def start_tls(
-        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        return _Stream(self.stream.start_tls(ssl_context, server_hostname, self.deadline.left()), self.deadline)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self.stream.get_extra_info(info)
-
-
-class _Guard(httpcore.NetworkBackend):
-    """Makes connections for httpcore: resolves a name, checks what it means, connects to what was checked."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        self.backend, self.deadline = httpcore.SyncBackend(), deadline
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        failed: Exception = Unreachable(f"{host} is not known")
-        for address in addresses(host, port):
-            try:
-                stream = self.backend.connect_tcp(address, port, self.deadline.left(), local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failed = error
-            else:
-                return _Stream(stream, self.deadline)
-        raise failed
-
-
 def ask(
     method: str,
     url: str,
@@ -214,6 +163,10 @@ def ask(
         Refused: the URL may not be asked. Nothing was sent.
         Unreachable: there was no answer, or not in time, or it was not HTTP.
     """
+    import httpcore  # it takes a while, and few processes ask anybody
+
+    from .guard import Guard
+
     parts = split(url)
     host = parts.hostname or ""
     target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
@@ -230,7 +183,7 @@ def ask(
     }
     try:
         with (
-            httpcore.ConnectionPool(network_backend=_Guard(deadline)) as pool,
+            httpcore.ConnectionPool(network_backend=Guard(deadline)) as pool,
             pool.stream(method, address, headers=list(sent.items()), content=content or None) as response,
         ):
             body = bytearray()
