@@ -49,6 +49,7 @@ _WEAK: tuple[tuple[str, tuple[Any, ...], str], ...] = (
 _ADDRESSES = ("broker_read_url", "broker_write_url", "broker_transport", "broker_user", "broker_password",
               "broker_vhost", "broker_port")  # fmt: skip
 
+_SKIP_CHECKS = "CELERY_SKIP_CHECKS"  # Celery's, for Django's checks
 _UNSAFE_CONTENT = ("pickle", "application/x-python-serialize")
 
 
@@ -106,6 +107,29 @@ def import_app(name: str) -> Celery:
     except (Exception, SystemExit) as error:
         raise ImportFailed(_explain(name, error)) from error
     return app
+
+
+def check_django(name: str) -> list[str]:
+    """Run Django's own checks, if the application is a Django project, and return the errors.
+
+    They import URLs, views and admin. Celery would run them at each start of a worker, and tell nobody what they found.
+
+    Args:
+        name: what ``-A`` takes, for messages.
+
+    Raises:
+        ImportFailed: what the checks import does not import.
+    """
+    if "django.apps" not in sys.modules:
+        return []
+    from django.apps import apps
+    from django.core.checks import run_checks
+
+    try:
+        found = run_checks() if apps.ready else []
+    except (Exception, SystemExit) as error:
+        raise ImportFailed(_explain(name, error)) from error
+    return [f"Django's check: {one}" for one in found if one.is_serious() and not one.is_silenced()]
 
 
 def _explain(name: str, error: BaseException) -> str:
@@ -401,15 +425,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--declare", action="store_true", help="declare queues and exchanges at the broker")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     options = parser.parse_args(argv)
+    skip = os.environ.get(_SKIP_CHECKS)
+    os.environ[_SKIP_CHECKS] = "yes"
     try:
         platform = Platform.load()
         name = options.app or platform.app
         app = import_app(name)
+        django = [] if skip else check_django(name)
     except PlatformError as error:
         return _fail(NO_CHECK, str(error), options.json)
     except ImportFailed as error:
         return _fail(NO_IMPORT, str(error), options.json)
     report = check(app, platform, name)
+    report.errors += django
     if options.declare and not report.errors:
         try:
             report.declared = declare(app, platform)

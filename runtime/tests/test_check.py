@@ -79,6 +79,25 @@ def test_a_module_that_is_not_there(check):
     assert "there is no module gone" in stderr
 
 
+@pytest.mark.parametrize(
+    ("setting", "code", "words"),
+    [
+        ("LANGUAGE_CODE = 'none of any people'", 1, "(translation.E001)"),
+        ("ROOT_URLCONF = 'gone'", 2, "No module named 'gone'"),
+        ("", 0, ""),
+    ],
+)
+def test_a_django_project_that_its_own_checks_refuse(platform, app_dir, python, setting, code, words):
+    platform()
+    folder = app_dir(tasks=PLAIN, settings=f"USE_TZ = True\n{setting}\n")
+    arguments = ("-m", "celery_on_hosts.check", "--app", "tasks")
+    done = python(folder, *arguments, DJANGO_SETTINGS_MODULE="settings")
+    assert done.returncode == code
+    assert words in done.stderr
+    asked = python(folder, *arguments, DJANGO_SETTINGS_MODULE="settings", CELERY_SKIP_CHECKS="yes")
+    assert asked.returncode == 0, "who has switched them off has them off"
+
+
 def test_no_platform(check, platform, app_dir, python):
     platform()
     done = python(app_dir(tasks=PLAIN), "-m", "celery_on_hosts.check", "--app", "tasks", CELERY_PLATFORM="")

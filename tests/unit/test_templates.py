@@ -140,6 +140,12 @@ def test_every_program_changes_when_the_environment_does() -> None:
         assert before[name]["environment"] != after[name]["environment"], name
 
 
+def test_programs_leave_djangos_checks_to_the_check_of_the_release() -> None:
+    platform = Platform()
+    assert all('CELERY_SKIP_CHECKS="yes"' in one["environment"] for one in programs(platform).values())
+    assert "CELERY_SKIP_CHECKS" not in platform.text("celery", "/etc/celery/environment")
+
+
 def test_a_workers_own_environment_changes_that_worker_alone() -> None:
     changed = [dict(worker) for worker in WORKERS]
     changed[2]["environment"] = {"NOTE": "another"}
