@@ -260,3 +260,10 @@ def test_a_worker_that_has_started_collects_garbage_but_for_what_was_imported(pl
     gc.unfreeze()
     assert gc.get_threshold() == usual
     assert kept > 10_000
+
+
+@pytest.mark.parametrize(("then", "left"), [("", "1"), ("garbage.search_again(); gc.unfreeze()", "0")])
+def test_a_command_ends_without_looking_for_garbage_and_a_worker_with(python, tmp_path, then, left):
+    code = "import atexit, gc; atexit.register(lambda: print(int(gc.get_freeze_count() > 0)));"
+    code += f"from celery_on_hosts import garbage; garbage.put_off(); {then}"
+    assert python(tmp_path, "-c", code).stdout == f"{left}\n"
