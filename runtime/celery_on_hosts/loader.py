@@ -93,6 +93,8 @@ class Loader(AppLoader):
         app.steps["worker"].add("celery_on_hosts.neighbours:LoneWorker")
         app.steps["worker"].add("celery_on_hosts.wakeup:SignalWakeup")
         app.steps["worker"].add("celery_on_hosts.redelivery:Guard")
+        if self.platform.broker == "rabbitmq":
+            app.steps["consumer"].add("celery_on_hosts.parking:SendOn")
         signals.beat_init.connect(self._on_beat_init, weak=False)
 
     @property

@@ -4,6 +4,9 @@ RabbitMQ moves a message to the queue ``celery.dead`` when a worker rejects it (
 or its delivery limit is reached, and to ``celery.unroutable`` when its exchange knows no queue for it. On Redis the
 transport appends it to the list ``celery.dead``; there is nothing like an unroutable message.
 
+What is unroutable goes on by itself once there is a way: RabbitMQ, as it starts, may move a delayed message on before
+it has read its bindings, and a queue may be declared later than its first message was sent.
+
 A message that is put back is with its queue before it leaves the parking place: a crash in between leaves it twice,
 never lost.
 """
@@ -17,15 +20,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Protocol
+from threading import Thread
+from typing import Any, Protocol
 
 from amqp.exceptions import MessageNacked
+from celery import Celery, bootsteps
+from celery.utils.log import get_logger
 from kombu.transport.virtual.base import Base64
 
-if TYPE_CHECKING:
-    from .config import Platform
+from .config import Platform
 
-DEAD = "celery.dead"
+DEAD, UNROUTABLE = "celery.dead", "celery.unroutable"
 UNREADABLE = "unreadable"
 CHUNK = 500  # elements of a list read at once
 WINDOW = 1000  # messages sent to a consumer ahead
@@ -36,6 +41,9 @@ _HISTORY = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x
 # Delayed delivery sends a message through queues of its own, with its delay in bits before the routing key.
 _DELAY_QUEUE = "celery_delayed_"
 _DELAY_BITS = re.compile(r"^(?:[01]\.){28}")
+
+
+logger = get_logger(__name__)
 
 
 class NotPutBack(Exception):
@@ -185,6 +193,22 @@ class RabbitMQ:
             raise NotPutBack(f"there is no queue {queue}")
         self.drop(message)
 
+    def send_on(self) -> int:
+        """Publish each message of ``celery.unroutable`` as it was published first. What has no way yet comes back.
+
+        Returns:
+            how many were tried.
+        """
+        self._places = (UNROUTABLE,)
+        tried = 0
+        for message in self.look():
+            meant = message.handle.delivery_info
+            message.handle.properties["application_headers"] = without_history(message.headers)
+            self._channel.basic_publish_confirm(message.handle, meant["exchange"], meant["routing_key"])
+            self.drop(message)
+            tried += 1
+        return tried
+
     def drop(self, message: Parked) -> None:
         """See Parking."""
         self._channel.basic_ack(message.handle.delivery_tag)
@@ -254,6 +278,25 @@ class Redis:
 
     def close(self) -> None:
         """See Parking."""
+
+
+class SendOn(bootsteps.StartStopStep):
+    """A worker's step: each time that it is connected, what was unroutable is tried again, beside its work."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, consumer: Any) -> None:
+        """Try, in a thread: there may be many."""
+        Thread(target=self._send_on, args=(consumer.app,), name="celery-on-hosts-unroutable", daemon=True).start()
+
+    def _send_on(self, app: Celery) -> None:
+        with app.connection_for_write() as connection:
+            try:
+                if tried := RabbitMQ(connection, app.loader.platform).send_on():
+                    logger.warning("%d unroutable messages were sent again", tried)
+            except (*connection.connection_errors, *connection.channel_errors, MessageNacked) as error:
+                # They are where they were, and the next connection tries again.
+                logger.warning("unroutable messages could not be sent again: %s", error)
 
 
 def parked_by_rabbitmq(place: str, message: Any) -> Parked:

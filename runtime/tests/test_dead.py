@@ -36,6 +36,7 @@ class RabbitMQ:
         self.got = {}
         self.consumers = []
         self.log = []
+        self.sent_on = []
         self.refuses = False
 
     @property
@@ -72,10 +73,13 @@ class RabbitMQ:
                 return
         raise TimeoutError
 
-    def basic_publish_confirm(self, message, exchange, routing_key, mandatory):
-        assert (exchange, mandatory) == ("", True)
+    def basic_publish_confirm(self, message, exchange, routing_key, mandatory=False):
         if self.refuses:
             raise MessageNacked()
+        if exchange:
+            self.sent_on.append((exchange, routing_key, message))
+            return
+        assert mandatory
         self.log.append(("published", routing_key, message.properties["application_headers"]["id"]))
         if routing_key in self.queues:
             self.queues[routing_key].append(message)
@@ -219,6 +223,27 @@ def test_a_delayed_task_came_from_its_queue_and_not_from_the_delay(rabbitmq):
     rabbitmq.park(*task("b"), "celery.unroutable", "celery_delayed_delivery", f"{bits}.no.where")
     found = list(parking.RabbitMQ(rabbitmq, Platform.from_mapping(PLATFORM, "test")).look())
     assert [(one.queue, one.reason) for one in found] == [("low", "rejected"), ("no.where", "unroutable")]
+
+
+def test_what_was_unroutable_goes_on_where_it_was_and_nothing_else_does(rabbitmq):
+    bits = ".".join("0" * 27 + "1")
+    rabbitmq.park(*task(), "celery.dead")
+    rabbitmq.park(
+        *task("b", **{"x-death": [death("celery_delayed_3", "expired")]}), "celery.unroutable", "celery_delayed_2", bits
+    )
+    assert parking.RabbitMQ(rabbitmq, Platform.from_mapping(PLATFORM, "test")).send_on() == 1
+    ((exchange, routing_key, message),) = rabbitmq.sent_on
+    assert (exchange, routing_key) == ("celery_delayed_2", bits)
+    assert message.properties["application_headers"] == task("b")[0]
+    assert [len(rabbitmq.queues[place]) for place in ("celery.dead", "celery.unroutable")] == [1, 0]
+
+
+def test_what_the_broker_does_not_take_stays_unroutable(rabbitmq):
+    rabbitmq.park(*task(), "celery.unroutable", "celery", "nobody")
+    rabbitmq.refuses = True
+    with pytest.raises(MessageNacked):
+        parking.RabbitMQ(rabbitmq, Platform.from_mapping(PLATFORM, "test")).send_on()
+    assert len(rabbitmq.queues["celery.unroutable"]) == 1
 
 
 def test_put_back_begins_anew_and_is_with_its_queue_before_it_leaves(rabbitmq):

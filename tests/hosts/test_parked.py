@@ -38,6 +38,15 @@ with app.connection_for_write() as connection:
 print(json.dumps(sent.id))
 """
 
+# Makes ways to a queue, or closes them: routing keys by exchange.
+BIND = """
+from tasks import app
+with app.connection_for_write() as connection:
+    for exchange, key in {ways!r}.items():
+        connection.default_channel.queue_{do}({queue!r}, exchange, key)
+print("null")
+"""
+
 
 def dead(site: Site, arguments: str = "", status: int = 0) -> str:
     """What celery-dead says to an operator, and with which exit code."""
@@ -119,6 +128,23 @@ def test_an_unroutable_task_is_given_to_a_queue_that_there_is(site: Site, lane: 
     assert "there is no queue nobody" in dead(site, f"retry {sent}", status=1)
     dead(site, f"retry --all --to {lane}")
     assert result(site, sent) == 5
+    assert "0 of 0 parked" in dead(site)
+
+
+@pytest.mark.needs("rabbitmq")
+def test_an_unroutable_task_goes_on_when_there_is_a_way(site: Site, lane: str) -> None:
+    """As it was sent, each time that a worker gets its connection; until then it is kept."""
+    delay = ".".join("0" * 27 + "1")
+    sent = site.send(
+        f"[add.apply_async((2, 3), exchange={lane!r}, routing_key='later'),"
+        f" add.apply_async((4, 5), exchange='celery_delayed_0', routing_key='{delay}.later')]"
+    )
+    eventually(lambda: [one["queue"] for one in parked(site)], lambda queues: queues == ["later", "later"])
+    ways = {lane: "later", "celery_delayed_delivery": "#.later"}
+    site.python(BIND.format(do="bind", queue=lane, ways=ways))
+    site.run(f"supervisorctl restart {site.platform.workers[0].program}")
+    assert [result(site, id) for id in sent] == [5, 9]
+    site.python(BIND.format(do="unbind", queue=lane, ways=ways))
     assert "0 of 0 parked" in dead(site)
 
 
