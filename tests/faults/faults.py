@@ -112,7 +112,7 @@ def results_away(trial: Trial) -> None:
 @fault("F14", "a release in the middle of the load", "no")
 def released(trial: Trial) -> None:
     host, first = trial.host, trial.host.releases()
-    with tempfile.TemporaryDirectory() as folder:
+    with trial.visited(), tempfile.TemporaryDirectory() as folder:
         app = shutil.copytree(ROOT / "app", Path(folder) / "app", ignore=shutil.ignore_patterns(".*", "__pycache__"))
         seen = [first]
         for number in trial.times(3):
@@ -124,7 +124,7 @@ def released(trial: Trial) -> None:
             assert seen[-1] != seen[-2], f"the workers run the old release: {seen[-1]}"
             trial.say(f"every worker runs {', '.join(seen[-1])}")
             trial.pause(2, 4)
-    host.deploy()
+        host.deploy()
     assert host.releases() == first, f"not the first release again: {host.releases()}"
     trial.say("the first release runs again")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,30 @@ class Trial:
         said, _ = process.communicate(timeout=30)
         self.blows += said.count("cut")
         self.say(f"{self.blows} connections were cut")
+
+    @contextmanager
+    def visited(self) -> Iterator[None]:
+        """Ask the web side all the time; each request has to be answered, those of the load too."""
+        end, answers = threading.Event(), Counter[str]()
+
+        def ask() -> None:
+            while not end.wait(0.02):
+                try:
+                    answers[f"HTTP {self.host.http('/healthz').status}"] += 1
+                except (OSError, HTTPException) as error:
+                    answers[type(error).__name__] += 1
+
+        visitors = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
+        for visitor in visitors:
+            visitor.start()
+        yield
+        end.set()
+        for visitor in visitors:
+            visitor.join()
+        answers += Counter({error: n for error, n in self.load.refused.items() if error.startswith("HTTP")})
+        self.say(f"the web side was asked {answers.total()} times beside the load: {dict(answers)}")
+        if failed := answers.total() - answers["HTTP 200"]:
+            self.problems.append(f"{failed} requests failed")
 
     def worker(self) -> str:
         """The pid of the worker's main process, once it is up."""
