@@ -293,6 +293,8 @@ class Inspector:
             if answer.get("token") == token:
                 return Check("canary", queue, True, f"back from {answer['node']} in {seconds:.2f} s", seconds=seconds)
             detail, advice = "came back changed", "does another platform use this broker or result store?"
+        finally:
+            result.backend = None  # it would unsubscribe when Python shuts down, and fail loudly
         return Check("canary", queue, False, detail, "error", advice, seconds)
 
     def _database(self) -> Iterator[Check]:

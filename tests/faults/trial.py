@@ -259,7 +259,7 @@ def drain(trial: Trial) -> set[str]:
     begun = time.time()
     while missing := trial.load.ids - trial.ledger.finished():
         last = max((event.t for event in trial.ledger.events[-100:] if event.id in trial.load.ids), default=begun)
-        if time.time() - max(last, begun) > PATIENCE or time.time() - begun > 600:
+        if time.time() - max(last, begun) > PATIENCE or time.time() - begun > 1800:
             return missing
         time.sleep(0.5)
     return set()
