@@ -79,7 +79,7 @@ BLOWS = {
 
 
 # Many short tasks and, as in every load, about one long one for each child of the pool.
-LOAD: dict[str, Any] = {"rate": 14.0, "mix": {"short": 90, "long": 2, "eta": 2, "retries": 2, "chain": 3, "chord": 4}}
+LOAD: dict[str, Any] = {"rate": 11.0, "mix": {"short": 90, "long": 2, "eta": 2, "retries": 2, "chain": 3, "chord": 4}}
 
 
 def soak(host: Host, seconds: float, seed: int, **load: Any) -> Verdict:
