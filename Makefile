@@ -22,11 +22,11 @@ help:
 	@printf 'make VERB [INVENTORY=%s]\n\n' '$(INVENTORY)'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-.PHONY: setup setup-lab
+.PHONY: setup setup-lab setup-test
 setup:  ## Make the tools of this clone: system packages, a locked Python environment (every verb does it first)
 	@bin/setup $(is_lab)
-setup-lab:
-	@bin/setup --lab
+setup-lab setup-test: setup-%:
+	@bin/setup --$*
 
 # --- the platform ---------------------------------------------------------------------------------------------------
 .PHONY: deploy status releases dead ssh
@@ -57,7 +57,7 @@ destroy: setup  ## Remove the lab: its hosts, their data, its network and keys, 
 
 # --- proof ----------------------------------------------------------------------------------------------------------
 .PHONY: test lint unit molecule chaos bench-deploy bench-redis
-test: setup-lab lint  ## Run all tests that CI runs
+test: setup-test lint  ## Run all tests that CI runs
 	@pytest
 
 lint: setup  ## Read everything: Ansible, YAML, Python, shell
