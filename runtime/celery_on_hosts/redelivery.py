@@ -12,6 +12,10 @@ more was running when it died. That is a strike against it. From the first on it
 does, so that an innocent task that ran beside it proves itself; with ``crash_limit`` strikes it is rejected, which
 parks it on either broker.
 
+A task whose child was killed runs again, also when its result says SUCCESS: Celery stores that before it counts the
+task for its chord, and since 5.7 acknowledges a task that was killed in between (SOAK=40m: the body of one chord, of
+62,169 tasks).
+
 Celery's own extension point for what becomes of a message is ``Task.Strategy``.
 """
 
@@ -23,6 +27,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +35,7 @@ from urllib.parse import quote
 from celery import Celery, Task, bootsteps, signals
 from celery.utils.log import get_logger
 from celery.worker import state, strategy
+from celery.worker.request import Request
 
 from .liveness import run_dir
 
@@ -123,12 +129,28 @@ def name_of(task_id: str) -> str:
     return quote(task_id, safe="")[:200]
 
 
+def run_again_what_was_killed() -> None:
+    """Make the change in this process; done twice it is done once. Celery before 5.7 does not look at the result."""
+    settled = getattr(Request, "_success_was_stored", None)
+    if settled is None or hasattr(settled, "__wrapped__"):
+        return
+
+    @wraps(settled)
+    def _success_was_stored(self: Any) -> Any:
+        if self.task.acks_late and self.task.reject_on_worker_lost:
+            return False
+        return settled(self)
+
+    Request._success_was_stored = _success_was_stored
+
+
 class Guard(bootsteps.StartStopStep):
     """The worker's step that gets ready before the first message is received."""
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self.enabled = False  # there is nothing to start or stop
+        run_again_what_was_killed()
         program = os.environ.get("CELERY_PROGRAM")
         if not program:
             return  # started by hand

@@ -9,7 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import WorkerLostError
 from celery import Celery
+from celery.worker import request as requests
 from celery.worker import state
 
 from celery_on_hosts import redelivery
@@ -168,3 +171,39 @@ def test_what_was_handed_to_a_child_counts_as_running(worker):
     worker._pool._cache.clear()
     worker.half_a_second_later()
     assert worker.handled == ["handed"], "its child died"
+
+
+@pytest.mark.parametrize(("requeued", "outcome"), [(True, ["requeued"]), (False, ["acknowledged"])])
+def test_a_task_whose_child_was_killed_after_its_success_runs_again(requeued: bool, outcome: list[str]) -> None:
+    """Its chord may not know of it. Who does not want tasks back gets what Celery does."""
+    redelivery.run_again_what_was_killed()
+    app = Celery("test", broker="memory://", backend="cache+memory://", set_as_current=False)
+    done: list[str] = []
+
+    @app.task(acks_late=True, reject_on_worker_lost=requeued)
+    def member() -> None:
+        """Part of a chord."""
+
+    message = SimpleNamespace(
+        headers={"id": "a", "task": member.name, "root_id": "a"},
+        body=((), {}, {}),
+        properties={},
+        delivery_info={},
+        decode=lambda: ((), {}, {}),
+        content_type=None,
+        content_encoding=None,
+    )
+    request = requests.Request(
+        message,
+        app=app,
+        task=member,
+        decoded=True,
+        on_ack=lambda *_: done.append("acknowledged"),
+        on_reject=lambda *_: done.append("requeued"),
+    )
+    app.backend.mark_as_done("a", None)
+    try:
+        raise WorkerLostError("SIGKILL")
+    except WorkerLostError:
+        request.on_failure(ExceptionInfo())
+    assert done == outcome
