@@ -357,6 +357,7 @@ def _verdict(
     # None of the load's tasks fails by itself: one that did was interrupted, and did not do what it was accepted for.
     failed = {event.id for event in events if event.event == "failure"} & ids
     lost = missing | failed
+    again = extra_runs(events, ids - load.orders)
     allowed = {"no": 0, "once": trial.blows, "in hand": trial.blows * (host.in_hand + 3), "bounded": trial.bound}
     successes = [event.t for event in events if event.event == "success" and event.id in ids]
     seconds = Counter(int(t - load.begun) for t in successes)
@@ -367,7 +368,7 @@ def _verdict(
         accepted=len(ids),
         finished=len(ids) - len(lost),
         lost=len(lost),
-        twice=sum(extra_runs(events, ids - load.orders).values()),
+        twice=again.total(),
         twice_allowed=allowed[fault.twice] + load.again,
         twice_word=fault.twice,
         refused=sum(load.refused.values()),
@@ -384,6 +385,9 @@ def _verdict(
         series=[seconds[second] for second in range(max(seconds, default=0) + 1)],
         fault_s=(round(begin - load.begun, 1), round(end - load.begun, 1)),
     )
+    for id in list(again)[:10]:
+        starts = (f"{event.t - load.begun:.1f}" for event in events if event.id == id and event.event == "start")
+        trial.say(f"ran again: {id}, {load.accepted[id]}, at {', '.join(starts)} s")
     kinds = Counter(load.accepted[id] for id in lost)
     if lost:
         trial.say(f"lost, by kind: {dict(kinds)}, {len(failed)} of them failed")
