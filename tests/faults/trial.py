@@ -148,10 +148,12 @@ class Trial:
         visitors = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
         for visitor in visitors:
             visitor.start()
-        yield
-        end.set()
-        for visitor in visitors:
-            visitor.join()
+        try:
+            yield
+        finally:
+            end.set()
+            for visitor in visitors:
+                visitor.join()
         answers += Counter({error: n for error, n in self.load.refused.items() if error.startswith("HTTP")})
         self.say(f"the web side was asked {answers.total()} times beside the load: {dict(answers)}")
         if failed := answers.total() - answers["HTTP 200"]:
