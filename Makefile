@@ -14,6 +14,7 @@ ifeq ($(wildcard $(INVENTORY)/.),)
 $(error INVENTORY=$(INVENTORY) is no folder. There are: $(patsubst %/,%,$(wildcard inventories/*/)))
 endif
 is_lab := $(shell grep -qs '^lab:' $(INVENTORY)/hosts.yml && echo --lab)
+again = $(if $(AGAIN),-e '{"celery_release_again": true}')
 play = ansible-playbook -i $(INVENTORY) $(if $(LIMIT),--limit '$(LIMIT)') $(if $(CHECK),--check --diff) $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -29,16 +30,31 @@ setup-lab setup-test: setup-%:
 	@bin/setup --$*
 
 # --- the platform ---------------------------------------------------------------------------------------------------
-.PHONY: deploy status releases dead ssh
+.PHONY: deploy status releases release rollback restart drain undrain dead ssh
 deploy: setup  ## Bring the hosts to the state that the inventory describes; CHECK=1 only says what it would change
 	@$(if $(is_lab),bin/lab $(INVENTORY))
-	@$(play) playbooks/site.yml
+	@$(play) playbooks/site.yml $(again)
 
 status: setup  ## Show the health of all hosts in one table
 	@$(play) playbooks/status.yml
 
+release: setup  ## Bring new code to the hosts, and nothing else: [AGAIN=1], also what is marked bad there
+	@$(play) playbooks/site.yml --tags release $(again)
+
+rollback: setup  ## Run the release before again, or another that the hosts keep: [TO=id] [AGAIN=1]
+	@$(play) playbooks/site.yml --tags release $(again) -e celery_release=$(or $(TO),previous)
+
 releases: setup  ## Show the releases of all hosts, and which one each program runs
 	@$(play) playbooks/releases.yml
+
+restart: setup  ## Restart the application's programs, host by host, as they are: [PROGRAM=celery]
+	@$(play) playbooks/restart.yml -e restart_program='$(PROGRAM)'
+
+drain: setup  ## Stop a host's workers when they have finished what they hold, and keep them stopped: HOST=…
+undrain: setup  ## Start the workers of a drained host again: HOST=…
+drain undrain: service = -e celery_release=current -e drain_host='$(HOST)'
+drain undrain:
+	@$(play) playbooks/drain.yml playbooks/site.yml --tags release $(service) -e '{"drain": $(if $(filter drain,$@),true,false)}'
 
 dead: setup  ## See to parked messages: [DO=list|show|retry|drop] [ID='…'|--all] [ARGS='…'] [HOST=…]
 	@bin/ssh $(INVENTORY) '$(or $(HOST),workers[0])' 'celery-dead $(or $(DO),list) $(subst ','\'',$(value ID) $(value ARGS))'

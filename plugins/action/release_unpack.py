@@ -20,7 +20,8 @@ class ActionModule(ActionBase):
         """Ship and unpack. The module's documentation says what comes back."""
         super().run(tmp, task_vars)
         releases = [dict(release) for release in self._task.args["releases"]]
-        asked: dict[str, Any] = self._execute_module(MODULE, {"releases": releases}, task_vars=task_vars)
+        options = {"again": self._task.args.get("again", False)}
+        asked: dict[str, Any] = self._execute_module(MODULE, {"releases": releases, **options}, task_vars=task_vars)
         if asked.get("failed") or not asked["missing"] or self._task.check_mode:
             return asked
         self._make_tmp_path()
@@ -34,7 +35,7 @@ class ActionModule(ActionBase):
                             self._connection._shell.tmpdir, os.path.basename(archive)
                         )
                         release[f"{part}_archive"] = self._transfer_file(archive, there)
-            arguments = {"releases": releases, "unpack": True}
+            arguments = {"releases": releases, "unpack": True, **options}
             done: dict[str, Any] = self._execute_module(MODULE, arguments, task_vars=task_vars, wrap_async=background)
         finally:
             if not background:  # the archives are still read

@@ -8,6 +8,7 @@ from typing import Any
 
 _ORDER = ("unreachable", "unknown", "unhealthy", "degraded", "healthy")
 _PROGRAMS = ("process", "web", "flower")
+_NOT_THE_RELEASE = ("queues", "database", "flower")
 _MARKS = {"ok": "", "warning": " (!)", "error": " (✗)"}
 
 
@@ -64,6 +65,23 @@ def _problems(reports: Iterable[Mapping[str, Any]]) -> list[str]:
     return ["", *lines] if lines else []
 
 
+def release_problems(result: Mapping[str, Any]) -> list[str]:
+    """What keeps a release from being called good: what is wrong with the application's own programs.
+
+    That Flower, the database or a queue's length is not well is not its doing.
+
+    Args:
+        result: the registered result of ``celery-health --json``; a task that was skipped has none.
+    """
+    if "stdout" not in result:
+        return []
+    return [
+        f"{check['layer']} {check['name']}: {check['detail']}"
+        for check in read_report("", result)["checks"]
+        if check["severity"] == "error" and check["layer"] not in _NOT_THE_RELEASE
+    ]
+
+
 def all_healthy(results: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether every host's ``celery-health`` ended well: healthy, or working with something to look at."""
     return all(not result.get("unreachable") and result.get("rc") in (0, 1) for result in results.values())
@@ -74,4 +92,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """The filters by name."""
-        return {"health_table": health_table, "all_healthy": all_healthy}
+        return {"health_table": health_table, "all_healthy": all_healthy, "release_problems": release_problems}

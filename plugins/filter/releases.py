@@ -25,6 +25,11 @@ def releases_table(results: Results) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = [
+        f"! {host}: its workers are out of service (make undrain HOST={host})"
+        for host, result in sorted(results.items())
+        if result.get("drained")
+    ]
+    notes += [
         f"! {host}: {one['release']} is bad: {one['bad']}"
         for host, result in sorted(results.items())
         for one in result.get("releases", [])

@@ -32,11 +32,11 @@ OPTION_KEYS = {f"--{key.replace('_', '-')}": key for key in WORKER_KEYS[1:12]}
 OPTION_KEYS |= {"-Q": "queues", "-P": "pool", "-c": "concurrency", "-l": "loglevel", "-n": "name", "--hostname": "name"}
 BOOLEANS = (
     *("celery_beat_enabled", "celery_web_enabled", "celery_database_enabled", "celery_flower_enabled"),
-    *("celery_handover", "celery_message_signing"),
+    *("celery_handover", "celery_message_signing", "celery_release_again"),
 )
 POSITIVE = (
     *("celery_time_limit", "celery_soft_time_limit", "celery_stop_wait", "celery_prefetch_multiplier"),
-    *("celery_redis_visibility_timeout", "celery_rabbitmq_consumer_timeout", "celery_releases_kept"),
+    *("celery_redis_visibility_timeout", "celery_rabbitmq_consumer_timeout", "celery_keep_releases"),
     *("celery_web_workers", "celery_delivery_limit", "celery_health_timeout"),
 )
 SAME_EVERYWHERE = (
@@ -49,6 +49,7 @@ SAME_EVERYWHERE = (
         "celery_beat_enabled",
     ),
     *("celery_web_enabled", "celery_database_enabled", "celery_flower_enabled", "celery_message_signing"),
+    "celery_release",
 )
 SECRETS = ("_password", "_secret_key", "_signing_key")
 DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
@@ -164,6 +165,9 @@ def check_app(variables: Variables) -> Iterator[Problem]:
             "one of them",
             "Set celery_database_enabled: false to use a database of your own.",
         )
+    release = variables.get("celery_release", "new")
+    if not isinstance(release, str) or not re.fullmatch(r"new|previous|current|[0-9a-f]{12}", release):
+        yield Problem("celery_release", repr(release), "new, previous, current, or an id that `make releases` shows")
     commands = variables.get("celery_app_release_commands", [])
     if not isinstance(commands, list) or not all(isinstance(item, str) and item.strip() for item in commands):
         yield Problem("celery_app_release_commands", repr(commands), "a list of commands, each a text")

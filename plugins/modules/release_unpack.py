@@ -9,6 +9,7 @@ short_description: Releases that M(celery_on_hosts.platform.release_build) built
 description:
   - Ships the archives that a host does not have, unpacks them and compiles them. Each part is unpacked beside its place
     and renamed when it is whole. Nothing that runs is touched, and what is there is never written to.
+  - A release that is marked bad on the host is refused.
 options:
   releases:
     description: What to unpack.
@@ -36,6 +37,10 @@ options:
         description: The path on the controller.
         type: path
         required: true
+  again:
+    description: Take a release that is marked bad all the same.
+    type: bool
+    default: false
   unpack:
     description: Set by the action plugin once it has shipped the archives. They are removed afterwards.
     type: bool
@@ -65,11 +70,16 @@ current:
   description: The release that is current, by root. Empty where none is.
   returned: always
   type: dict
+worked:
+  description: The release that worked last, by root. Empty where none did.
+  returned: always
+  type: dict
 """
 
 import contextlib
 import fcntl
 import glob
+import json
 import os
 import shutil
 import subprocess
@@ -92,6 +102,16 @@ def current(root: str) -> str:
         return os.path.basename(os.readlink(os.path.join(root, "current")))
     except OSError:
         return ""
+
+
+# As module_utils/host_releases.py keeps it; with Mitogen a job in the background that imports it dies unheard.
+def recorded(root: str) -> dict[str, Any]:
+    """What is written down below a root of releases that worked, or are bad."""
+    try:
+        with open(os.path.join(root, "releases.json"), encoding="utf-8") as file:
+            return dict(json.load(file))
+    except (OSError, ValueError):
+        return {"worked": [], "bad": {}}
 
 
 def unpack(archive: str, place: str) -> None:
@@ -146,16 +166,27 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "releases": {"type": "list", "elements": "dict", "required": True, "options": texts | paths},
+            "again": {"type": "bool", "default": False},
             "unpack": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     releases = module.params["releases"]
+    records = {release["root"]: recorded(release["root"]) for release in releases}
+    for release in releases:
+        bad = records[release["root"]]["bad"].get(release["release_id"])
+        if bad and not module.params["again"]:
+            module.fail_json(
+                msg=f"Release {release['release_id']} is marked bad since {bad['time']}: {bad['reason']}\n"
+                "What to do: change the code, which makes another release, or try this one again with AGAIN=1 "
+                "(celery_release_again: true)."
+            )
     missing = {place: archive for release in releases for place, archive in parts(release) if not os.path.isdir(place)}
     answer: dict[str, Any] = {
         "changed": bool(missing),
         "missing": list(missing),
-        "current": {release["root"]: current(release["root"]) for release in releases},
+        "current": {root: current(root) for root in records},
+        "worked": {root: [{"release": ""}, *record["worked"]][-1]["release"] for root, record in records.items()},
     }
     if module.params["unpack"] and not module.check_mode:
         for place, archive in missing.items():

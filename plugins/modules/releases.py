@@ -53,6 +53,10 @@ options:
     description: The file that says which programs there should be.
     type: path
     default: /etc/celery/platform.json
+  drained:
+    description: The file that is there while the host's workers are out of service.
+    type: path
+    default: /etc/ansible/facts.d/celery.fact
 author:
   - Celery on Hosts
 """
@@ -95,6 +99,10 @@ programs:
   returned: always
   type: dict
   sample: {celery: 0123456789ab, "celery (leaving)": ba9876543210}
+drained:
+  description: Whether the host's workers are out of service.
+  returned: always
+  type: bool
 removed:
   description: The folders that were removed (in check mode, that would be).
   returned: always
@@ -103,6 +111,7 @@ removed:
 """
 
 import json
+import os
 from collections.abc import Callable
 
 from ansible.module_utils.basic import AnsibleModule
@@ -145,6 +154,7 @@ def main() -> None:
             "keep": {"type": "int"},
             "reports": {"type": "path", "default": "/run/celery"},
             "platform": {"type": "path", "default": "/etc/celery/platform.json"},
+            "drained": {"type": "path", "default": "/etc/ansible/facts.d/celery.fact"},
         },
         supports_check_mode=True,
     )
@@ -168,6 +178,7 @@ def main() -> None:
         found=found,
         releases=[releases.facts(name) for name in listed],
         programs=programs,
+        drained=os.path.exists(options["drained"]),
         removed=[str(folder) for folder in gone],
     )
 

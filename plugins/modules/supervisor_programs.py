@@ -12,7 +12,8 @@ description:
   - Works as C(supervisorctl update) does, but stops all the programs that have to stop at once, so that several
     workers finish what they hold side by side.
   - A program of O(handover) is never away. Its old process goes on under the name C(NAME-leaving-PID) until the new one
-    is ready, and is stopped then, without being waited for. One that does not get ready is taken back.
+    is ready, and is stopped then, without being waited for. One that does not get ready, or dies again and again before
+    it is, is taken back.
   - Compares with what runs, not with what this run wrote, so that a deployment which was interrupted is finished.
 options:
   owner:
@@ -20,9 +21,15 @@ options:
     type: str
     required: true
   content:
-    description: One or more C([program:NAME]) sections in supervisord's own format.
+    description:
+      - One or more C([program:NAME]) sections in supervisord's own format. The owner's files stay as they are when left
+        out.
     type: str
-    required: true
+  restart:
+    description: Programs that are restarted, or handed over, also when their files are as they were.
+    type: list
+    elements: str
+    default: []
   directory:
     description: supervisord's folder of included files.
     type: path
@@ -55,6 +62,11 @@ EXAMPLES = r"""
   celery_on_hosts.platform.supervisor_programs:
     owner: celery
     content: "{{ lookup('ansible.builtin.template', 'programs.conf.j2') }}"
+
+- name: Restart one of them
+  celery_on_hosts.platform.supervisor_programs:
+    owner: celery
+    restart: [celery]
 """
 
 RETURN = r"""
@@ -79,7 +91,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 STOPPED = {"STOPPED", "EXITED", "FATAL"}
 LEAVING = "-leaving-"
-BAD_NAME = 10  # of supervisord's faults
+BAD_NAME, STILL_RUNNING = 10, 91  # of supervisord's faults
+DEATHS = 3  # of a new process, after which it is not waited for any more
 
 
 class _Transport(xmlrpc.client.Transport):
@@ -154,7 +167,7 @@ class Programs:
         self.files = handover
         self.ready_timeout = ready_timeout
 
-    def apply(self, wanted: set[str], stale: list[str], directory: str) -> dict[str, str]:
+    def apply(self, wanted: set[str], restart: set[str], stale: list[str], directory: str) -> dict[str, str]:
         """Make the running supervisord match its files, for these programs only, and say what was done to each.
 
         A stale program's file goes last, so that a run which is interrupted is finished by the next.
@@ -162,6 +175,7 @@ class Programs:
         """
         added, changed = (sorted(wanted & set(names)) for names in self.supervisor.reloadConfig()[0][:2])
         state = {one["group"]: one for one in self.supervisor.getAllProcessInfo()}
+        changed = sorted({*changed, *(restart & wanted & state.keys())})
         removed = [name for name in stale if name in state]
         handed = {
             name: f"{name}{LEAVING}{state[name]['pid']}"
@@ -197,21 +211,35 @@ class Programs:
             stopping = {one["group"] for one in infos if one["statename"] not in STOPPED}
             # Each goes on as soon as it has stopped: one that stops slowly holds up nobody else.
             for name in sorted(waiting - stopping):
-                self.supervisor.removeProcessGroup(name)
+                if not self._remove(name):
+                    continue
+                waiting = waiting - {name}
                 if name in again:
                     self.supervisor.addProcessGroup(name)
-            waiting = waiting & stopping
             if time.monotonic() > deadline:
                 raise TimeoutError(f"still stopping after {self.timeout:.0f} s: {', '.join(sorted(waiting))}")
             if waiting:
                 time.sleep(0.1)
 
+    def _remove(self, name: str) -> bool:
+        """Remove a program that has stopped, and say whether it had: one that ended by itself may just be back."""
+        try:
+            self.supervisor.removeProcessGroup(name)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != STILL_RUNNING:
+                raise
+            self.supervisor.stopProcessGroup(name, False)
+            return False
+        return True
+
     def _wait_until_ready(self, handed: dict[str, str]) -> None:
         """Wait until the new processes are ready, and stop each old one then; take back what does not get ready."""
-        waiting, deadline = dict(handed), time.monotonic() + self.ready_timeout
-        while waiting and time.monotonic() < deadline:
+        waiting, started = dict(handed), time.monotonic()
+        seen: dict[str, set[int]] = {name: set() for name in handed}
+        while any(len(seen[name]) <= DEATHS for name in waiting) and time.monotonic() < started + self.ready_timeout:
             pids = {one["group"]: one["pid"] for one in self.supervisor.getAllProcessInfo()}
             for name, leaving in list(waiting.items()):
+                seen[name] |= {pids[name]} - {0}
                 if pids[name] and ready(self.files[name], pids[name]):
                     del waiting[name]
                     self._stop(leaving)
@@ -219,15 +247,14 @@ class Programs:
                 time.sleep(0.05)
         if not waiting:
             return
+        waited = time.monotonic() - started
         for name in waiting:
             self.supervisor.stopProcessGroup(name, False)
         self._wait_until_stopped(set(waiting), set())
         for name, leaving in waiting.items():
             self.handover.rename(leaving, name)
         names = ", ".join(sorted(waiting))
-        raise TimeoutError(
-            f"not ready after {self.ready_timeout:.0f} s: {names} (its log says why); the old process goes on"
-        )
+        raise TimeoutError(f"not ready after {waited:.0f} s: {names} (its log says why); the old process goes on")
 
     def _stop(self, leaving: str) -> None:
         try:
@@ -252,7 +279,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "owner": {"type": "str", "required": True},
-            "content": {"type": "str", "required": True},
+            "content": {"type": "str"},
+            "restart": {"type": "list", "elements": "str", "default": []},
             "directory": {"type": "path", "default": "/etc/supervisor/conf.d"},
             "socket": {"type": "path", "default": "/run/supervisor.sock"},
             "handover": {"type": "dict", "default": {}},
@@ -262,11 +290,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
+    found = read_owned(options["directory"], options["owner"])
+    restart = set(options["restart"])
     try:
-        wanted = split(options["content"], options["owner"])
+        wanted = found if options["content"] is None else split(options["content"], options["owner"])
     except ValueError as error:
         module.fail_json(msg=str(error))
-    found = read_owned(options["directory"], options["owner"])
     differing = {name: text for name, text in wanted.items() if found.get(name) != text}
     stale = sorted(found.keys() - wanted.keys())
     diff = [
@@ -280,13 +309,13 @@ def main() -> None:
     ]
     if module.check_mode:
         said = {name: "restarted" if name in found else "started" for name in differing}
-        said |= {name: "removed" for name in stale}
+        said |= {name: "restarted" for name in restart & wanted.keys()} | {name: "removed" for name in stale}
         module.exit_json(changed=bool(said), programs=said, diff=diff)
     write(options["directory"], differing)
     server = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(options["socket"]))
     programs = Programs(server, options["timeout"], options["handover"], options["ready_timeout"])
     try:
-        done = programs.apply(set(wanted), stale, options["directory"])
+        done = programs.apply(set(wanted), restart, stale, options["directory"])
     except (OSError, xmlrpc.client.Fault, TimeoutError) as error:
         module.fail_json(
             msg=f"supervisord on {options['socket']}: {error}. See `systemctl status supervisor`, "

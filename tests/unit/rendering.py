@@ -112,7 +112,7 @@ class Platform:
             },
             "__platform_app": release | archives,
             "__platform_flower": release | archives,
-            "__platform_unpacked": {"current": {"/opt/celery": "", "/opt/flower": ""}},
+            "__platform_unpacked": {name: {"/opt/celery": "", "/opt/flower": ""} for name in ("current", "worked")},
         }
 
     def variables(self, role: str) -> Variables:
@@ -170,5 +170,5 @@ class Platform:
 
     def programs(self, role: str = "celery") -> str:
         """The supervisord programs of a role."""
-        (call,) = self.arguments(role, "supervisor_programs")
-        return str(call["content"])
+        # First those of going back to another release.
+        return str([call for call in self.arguments(role, "supervisor_programs") if "content" in call][-1]["content"])

@@ -45,6 +45,34 @@ WORDS = {
 }
 
 
+def inventory_of(folder: Path, variables: Mapping[str, Any], **host: Any) -> Path:
+    """An inventory of one host.
+
+    Args:
+        folder: an empty one.
+        variables: what the inventory sets.
+        host: how to connect.
+    """
+    inventory = folder / "inventory"
+    inventory.mkdir()
+    hosts = {name: {"hosts": {"a": host}} for name in GROUPS}
+    (inventory / "hosts.yml").write_text(yaml.safe_dump({**hosts, "all": {"vars": dict(variables)}}))
+    return inventory
+
+
+def run_playbook(*words: Path | str) -> str:
+    """Run ansible-playbook, and return what it says."""
+    run = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), *words],
+        cwd=ROOT,
+        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "COLUMNS": "500"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"exit {run.returncode}\n{run.stdout}{run.stderr}"
+
+
 def check(folder: Path, variables: Mapping[str, Any], *, connect: bool = False, **host: Any) -> str:
     """Run the check on an inventory of one host, and return what is said of it.
 
@@ -54,10 +82,7 @@ def check(folder: Path, variables: Mapping[str, Any], *, connect: bool = False, 
         connect: also connect to the host, for its facts.
         host: how to connect.
     """
-    inventory = folder / "inventory"
-    inventory.mkdir()
-    hosts = {name: {"hosts": {"a": host}} for name in GROUPS}
-    (inventory / "hosts.yml").write_text(yaml.safe_dump({**hosts, "all": {"vars": dict(variables)}}))
+    inventory = inventory_of(folder, variables, **host)
     play = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())[0]
     play["tasks"] = [
         task
@@ -67,15 +92,7 @@ def check(folder: Path, variables: Mapping[str, Any], *, connect: bool = False, 
     ]
     playbook = folder / "check.yml"
     playbook.write_text(yaml.safe_dump([play], sort_keys=False))
-    run = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, playbook],
-        cwd=ROOT,
-        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "COLUMNS": "500"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return f"exit {run.returncode}\n{run.stdout}{run.stderr}"
+    return run_playbook("-i", inventory, playbook)
 
 
 LOCAL: dict[str, Any] = {
@@ -124,3 +141,27 @@ def test_a_host_that_cannot_be_used_is_said(tmp_path: Path, host: dict[str, Any]
     assert not said.startswith("exit 0"), said
     for word in words:
         assert word in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("restart.yml", "-e", "restart_program=celry"),
+            "Nothing was restarted: there is no program celry. There are: celery, celerybeat, web",
+        ),
+        (("drain.yml", "site.yml", "-e", "drain_host=b"), "b was given, and HOST=… has to be one of: a"),
+        (("drain.yml", "site.yml", "-e", "drain_host="), "no host was given, and HOST=… has to be one of: a"),
+        (
+            ("site.yml", "-e", "celery_release=last"),
+            "allowed: new, previous, current, or an id that `make releases` shows",
+        ),
+    ],
+    ids=["no such program", "no such host", "no host", "no id"],
+)
+def test_a_verb_refuses_what_it_cannot_do(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    host = LOCAL | {"ansible_become_exe": "/nowhere/sudo"}  # were anything let through, it would end there
+    playbooks = [f"playbooks/{word}" if word.endswith(".yml") else word for word in words]
+    told = run_playbook("-i", inventory_of(tmp_path, GOOD, **host), *playbooks)
+    assert not told.startswith("exit 0"), told
+    assert said in told, told

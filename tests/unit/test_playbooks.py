@@ -109,9 +109,11 @@ def test_everything_is_checked_and_built_before_anything_is_touched() -> None:
     assert [(role["name"], role.get("tasks_from", "main.yml")) for role in roles] == [
         ("platform", "main.yml"),
         ("platform", "build.yml"),
+        ("platform", "find.yml"),
     ]
     ours = {"celery_on_hosts.platform.preflight", "celery_on_hosts.platform.release_build"}  # on the controller
-    for name in ("main", "build"):
+    ours |= {"celery_on_hosts.platform.releases", "ansible.builtin.assert"}  # only ask
+    for name in ("main", "build", "find"):
         for task in walk_tasks(load(ROOT / f"roles/platform/tasks/{name}.yml")):
             assert module(task) in ours
 

@@ -65,7 +65,7 @@ class Supervisord:
         raise TimeoutError("supervisord does not listen")
 
     def apply(
-        self, content: str, owner: str = "celery", timeout: int = 30, check: bool = False, **more: Any
+        self, content: str | None, owner: str = "celery", timeout: int = 30, check: bool = False, **more: Any
     ) -> dict[str, Any]:
         """Run the module on it."""
         options = {"directory": str(self.programs), "socket": str(self.socket), "timeout": timeout, **more}
@@ -176,6 +176,42 @@ def test_a_new_process_that_does_not_get_ready_is_taken_back(supervisord: Superv
     assert supervisord.pids() == before
     ready = READY.format(wait=0, file=handover["celery"])
     assert supervisord.apply(program("celery", ready=ready), handover=handover)["programs"] == {"celery": "handed over"}
+
+
+def test_a_new_process_that_dies_each_time_is_taken_back_at_once(supervisord: Supervisord, tmp_path: Path) -> None:
+    supervisord.apply(program("celery"))
+    before, began = supervisord.pids(), time.monotonic()
+    dies = program("celery", mark="2", ready="raise SystemExit(1); ")
+    done = supervisord.apply(dies, handover={"celery": f"{tmp_path}/ready"}, ready_timeout=50)
+    assert done["failed"]
+    assert "celery (its log says why); the old process goes on" in done["msg"]
+    assert time.monotonic() < began + 25
+    assert supervisord.pids() == before
+
+
+def test_a_program_is_restarted_alone_when_that_is_asked_for(supervisord: Supervisord, tmp_path: Path) -> None:
+    handover = {"celery": f"{tmp_path}/ready"}
+    supervisord.apply(program("celery", ready=READY.format(wait=0, file=handover["celery"])) + program("celerybeat"))
+    files = {path: path.read_text() for path in supervisord.programs.iterdir()}
+    before = supervisord.pids()
+    done = supervisord.apply(None, restart=["celery", "web"], handover=handover)
+    assert done["changed"]
+    assert done["programs"] == {"celery": "handed over"}
+    assert eventually(lambda: set(supervisord.pids()) == {"celery", "celerybeat"})
+    after = supervisord.pids()
+    assert after["celery"] != before["celery"]
+    assert after["celerybeat"] == before["celerybeat"]
+    assert supervisord.apply(None, restart=["celerybeat"])["programs"] == {"celerybeat": "restarted"}
+    assert supervisord.pids()["celerybeat"] != after["celerybeat"]
+    assert {path: path.read_text() for path in supervisord.programs.iterdir()} == files
+
+
+def test_a_dry_run_of_a_restart_only_tells(supervisord: Supervisord) -> None:
+    supervisord.apply(program("celery"))
+    before = supervisord.pids()
+    done = supervisord.apply(None, restart=["celery", "web"], check=True)
+    assert (done["changed"], done["programs"]) == (True, {"celery": "restarted"})
+    assert supervisord.pids() == before
 
 
 def test_a_handover_that_was_interrupted_is_finished(supervisord: Supervisord, tmp_path: Path) -> None:

@@ -394,6 +394,57 @@ def test_messages_are_not_signed_otherwise(platform: Platform) -> None:
     assert json.loads(platform.text("celery", "/etc/celery/platform.json"))["message_signing"] is False
 
 
+# --- releases --------------------------------------------------------------------------------------------------------
+
+
+def test_a_release_is_on_trial_where_another_one_worked() -> None:
+    def on_trial(worked: str, **magic: bool) -> object:
+        platform = Platform()
+        platform.magic |= magic
+        platform.magic["__platform_unpacked"]["worked"]["/opt/celery"] = worked
+        return platform.variable("celery", "_celery_on_trial")
+
+    assert on_trial("ffffffffffff") is True
+    assert on_trial("ffffffffffff", ansible_check_mode=True) is False
+    assert on_trial("0123456789ab") is False, "it is the same"
+    assert on_trial("") is False, "there is none to go back to"
+
+
+def test_the_programs_of_the_release_before_are_as_they_were() -> None:
+    before, after = Platform(), Platform()
+    after.magic["__platform_app"] = before.magic["__platform_app"] | {"release_id": "ffffffffffff"}
+    after.magic["__platform_unpacked"]["worked"]["/opt/celery"] = "0123456789ab"
+    back, now = (call["content"] for call in after.arguments("celery", "supervisor_programs") if "content" in call)
+    assert back == before.programs() != now
+
+
+@pytest.mark.parametrize("wanted", ["previous", "current", "ffffffffffff"])
+def test_a_release_that_was_built_before_is_run_again(wanted: str) -> None:
+    platform = Platform(celery_release=wanted)
+    platform.magic["__platform_found"] = {"found": "ffffffffffff", "current": "0123456789ab", "worked": "0123456789ab"}
+    assert all(
+        "=ffffffffffff-" in line or 'CELERY_CONFIGURATION="ffffffffffff-' in line
+        for line in platform.programs().splitlines()
+        if line.startswith("environment=")
+    )
+    assert platform.variable("celery", "celery_current_release") == "0123456789ab"
+    assert platform.variable("celery", "_celery_on_trial") is True
+
+
+# --- workers out of service ------------------------------------------------------------------------------------------
+
+
+def test_a_drained_host_has_no_workers_and_keeps_the_rest() -> None:
+    platform = Platform(celery_workers=[{"name": "celery", "queues": ["celery"], "stop_wait": 900, "time_limit": 800}])
+    platform.magic["ansible_facts"]["ansible_local"] = {"celery": {"drained": True}}
+    assert list(programs(platform)) == ["celerybeat", "web"]
+    described = json.loads(platform.text("celery", "/etc/celery/platform.json"))
+    assert [one["program"] for one in described["programs"]] == ["celerybeat", "web", "flower"]
+    assert described["queues"] == ["celery"]
+    (*_, call) = platform.arguments("celery", "supervisor_programs")
+    assert int(call["timeout"]) == 960, "what stops has its time"
+
+
 # --- wrappers --------------------------------------------------------------------------------------------------------
 
 

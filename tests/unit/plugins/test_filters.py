@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import configparser
 import hashlib
+import json
 import shlex
 import subprocess
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.celery_on_hosts.platform.plugins.filter.health import release_problems
 from ansible_collections.celery_on_hosts.platform.plugins.filter.platform import (
     env_file,
     rabbitmq_password_hash,
@@ -78,3 +80,15 @@ def test_rabbitmq_password_hash() -> None:
     assert made != rabbitmq_password_hash("sécret", "flower")
     with pytest.raises(AnsibleFilterError, match="password of celery is empty"):
         rabbitmq_password_hash("", "celery")
+
+
+def test_a_release_is_judged_by_the_applications_own_programs() -> None:
+    def checked(layer: str, severity: str) -> dict[str, str]:
+        return {"layer": layer, "name": "x", "detail": "is odd", "severity": severity}
+
+    well = [checked("canary", "ok"), checked("queues", "error"), checked("flower", "error"), checked("web", "warning")]
+    assert release_problems({"stdout": json.dumps({"checks": well})}) == []
+    sick = [*well, checked("canary", "error")]
+    assert release_problems({"stdout": json.dumps({"checks": sick})}) == ["canary x: is odd"]
+    assert release_problems({"stdout": "", "stderr": "Traceback\nOSError: no"}) == ["health check: OSError: no"]
+    assert release_problems({"skipped": True}) == []

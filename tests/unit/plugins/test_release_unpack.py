@@ -8,7 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.host_releases import Releases
 from ansible_collections.celery_on_hosts.platform.plugins.modules import release_unpack
+
+from tests.unit.modules import run_module
 
 FILES = 300
 
@@ -53,3 +56,26 @@ def test_a_broken_archive_leaves_nothing(tmp_path: Path, archive: Path) -> None:
         release_unpack.unpack(str(archive), str(tmp_path / "root/deps/abc"))
     assert not list((tmp_path / "root/deps").iterdir())
     assert archive.exists()
+
+
+def test_what_is_marked_bad_is_refused_unless_it_is_to_be_tried_again(tmp_path: Path) -> None:
+    places = {"deps_archive": str(tmp_path / "d"), "release_archive": str(tmp_path / "r")}
+    releases = [{"root": str(tmp_path), "deps_id": "d", "release_id": "a", **places}]
+    Releases(str(tmp_path)).mark_bad("a", "celery dies")
+    said = run_module("release_unpack", releases=releases)
+    assert said["failed"]
+    assert "Release a is marked bad since 20" in said["msg"]
+    assert ": celery dies" in said["msg"]
+    assert "AGAIN=1" in said["msg"]
+    assert run_module("release_unpack", releases=releases, again=True)["missing"]
+    assert run_module("release_unpack", releases=[releases[0] | {"release_id": "b"}])["missing"]
+
+
+def test_it_is_said_what_is_current_and_what_worked(tmp_path: Path) -> None:
+    places = {"deps_archive": str(tmp_path / "d"), "release_archive": str(tmp_path / "r")}
+    releases = [{"root": str(tmp_path), "deps_id": "d", "release_id": "a", **places}]
+    assert run_module("release_unpack", releases=releases)["worked"] == {str(tmp_path): ""}
+    Releases(str(tmp_path)).mark_worked("a")
+    Releases(str(tmp_path)).switch("b")
+    said = run_module("release_unpack", releases=releases)
+    assert (said["current"], said["worked"]) == ({str(tmp_path): "b"}, {str(tmp_path): "a"})

@@ -25,6 +25,7 @@ class Host:
         self.root = folder / "celery"
         self.reports = folder / "run"
         self.platform = folder / "platform.json"
+        self.drained = folder / "celery.fact"
         self.reports.mkdir()
         for name in ("releases", "deps"):
             (self.root / name).mkdir(parents=True)
@@ -45,7 +46,7 @@ class Host:
 
     def module(self, check: bool = False, **options: Any) -> dict[str, Any]:
         """Run the module on it."""
-        places = {"root": str(self.root), "reports": str(self.reports), "platform": str(self.platform)}
+        places = {name: str(getattr(self, name)) for name in ("root", "reports", "platform", "drained")}
         return run_module("releases", check=check, **places, **options)
 
     def deployed(self, *names: str) -> None:
@@ -192,6 +193,14 @@ def test_programs_say_what_they_run_whatever_is_current(host: Host, run: Run) ->
     run("a", "celery", report=True)
     run("b", "web")
     assert host.module()["programs"] == {"celery": "a", "celerybeat": "", "web": "b"}
+
+
+def test_a_host_whose_workers_are_out_of_service_is_known(host: Host) -> None:
+    assert not host.module()["drained"]
+    host.drained.write_text('{"drained": true}')
+    said = host.module()
+    assert said["drained"]
+    assert "! a: its workers are out of service (make undrain HOST=a)" in releases_table({"a": said}).splitlines()
 
 
 def test_a_worker_that_is_handed_over_is_told_from_its_successor(host: Host, run: Run) -> None:
