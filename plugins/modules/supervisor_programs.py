@@ -11,9 +11,9 @@ description:
     files of programs that the same owner has no more, and makes the running supervisord match.
   - Works as C(supervisorctl update) does, but stops all the programs that have to stop at once, so that several
     workers finish what they hold side by side.
-  - A program of O(handover) is never away. Its old process goes on under the name C(NAME-leaving-PID) until the new one
-    is ready, and is stopped then, without being waited for. One that does not get ready, or dies again and again before
-    it is, is taken back.
+  - A program of O(handover) is never away. Its old process goes on under the name C(NAME-leaving-PID) until all new
+    ones are ready, and is stopped then, without being waited for. Where one does not get ready, or dies again and again
+    before it is, all of them are taken back.
   - Compares with what runs, not with what this run wrote, so that a deployment which was interrupted is finished.
 options:
   owner:
@@ -233,28 +233,29 @@ class Programs:
         return True
 
     def _wait_until_ready(self, handed: dict[str, str]) -> None:
-        """Wait until the new processes are ready, and stop each old one then; take back what does not get ready."""
-        waiting, started = dict(handed), time.monotonic()
+        """Wait until all new processes are ready, then stop the old ones; take all back if one does not get ready."""
+        waiting, started = set(handed), time.monotonic()
         seen: dict[str, set[int]] = {name: set() for name in handed}
         while any(len(seen[name]) <= DEATHS for name in waiting) and time.monotonic() < started + self.ready_timeout:
             pids = {one["group"]: one["pid"] for one in self.supervisor.getAllProcessInfo()}
-            for name, leaving in list(waiting.items()):
+            for name in list(waiting):
                 seen[name] |= {pids[name]} - {0}
                 if pids[name] and ready(self.files[name], pids[name]):
-                    del waiting[name]
-                    self._stop(leaving)
+                    waiting.remove(name)
             if waiting:
                 time.sleep(0.05)
         if not waiting:
+            for leaving in handed.values():
+                self._stop(leaving)
             return
         waited = time.monotonic() - started
-        for name in waiting:
+        for name in handed:
             self.supervisor.stopProcessGroup(name, False)
-        self._wait_until_stopped(set(waiting), set())
-        for name, leaving in waiting.items():
+        self._wait_until_stopped(set(handed), set())
+        for name, leaving in handed.items():
             self.handover.rename(leaving, name)
         names = ", ".join(sorted(waiting))
-        raise TimeoutError(f"not ready after {waited:.0f} s: {names} (its log says why); the old process goes on")
+        raise TimeoutError(f"not ready after {waited:.0f} s: {names} (its log says why); the old processes go on")
 
     def _stop(self, leaving: str) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -172,7 +173,7 @@ def test_a_new_process_that_does_not_get_ready_is_taken_back(supervisord: Superv
     handover = {"celery": f"{tmp_path}/ready"}
     done = supervisord.apply(program("celery", mark="2"), handover=handover, ready_timeout=1)
     assert done["failed"]
-    assert "not ready after 1 s: celery (its log says why); the old process goes on" in done["msg"]
+    assert "not ready after 1 s: celery (its log says why); the old processes go on" in done["msg"]
     assert supervisord.pids() == before
     ready = READY.format(wait=0, file=handover["celery"])
     assert supervisord.apply(program("celery", ready=ready), handover=handover)["programs"] == {"celery": "handed over"}
@@ -184,8 +185,20 @@ def test_a_new_process_that_dies_each_time_is_taken_back_at_once(supervisord: Su
     dies = program("celery", mark="2", ready="raise SystemExit(1); ")
     done = supervisord.apply(dies, handover={"celery": f"{tmp_path}/ready"}, ready_timeout=50)
     assert done["failed"]
-    assert "celery (its log says why); the old process goes on" in done["msg"]
+    assert "celery (its log says why); the old processes go on" in done["msg"]
     assert time.monotonic() < began + 25
+    assert supervisord.pids() == before
+
+
+def test_none_is_handed_over_where_one_does_not_get_ready(supervisord: Supervisord, tmp_path: Path) -> None:
+    handover = {name: f"{tmp_path}/{name}" for name in ("celery", "web")}
+    web = READY.format(wait=0, file=handover["web"])
+    supervisord.apply(program("celery") + program("web"))
+    before = supervisord.pids()
+    begun = program("celery", mark="2") + program("web", mark="2", ready=web)
+    done = supervisord.apply(begun, handover=handover, ready_timeout=2)
+    assert "not ready after 2 s: celery (" in done["msg"]
+    assert json.loads(Path(handover["web"]).read_text())["pid"] not in before.values(), "the new one was ready"
     assert supervisord.pids() == before
 
 
