@@ -40,6 +40,7 @@ class Platform:
     None when the deployment gives no such limit. ``lone_worker``: the platform has one worker in all.
     A task that ran ``crash_limit`` times when its worker died is parked.
     ``message_signing``: workers are to take signed messages alone.
+    ``drained``: this host's workers were stopped on purpose.
     ``redis_transport`` is who takes messages from Redis, our transport (``atomic``) or kombu's (``stock``).
     """
 
@@ -57,6 +58,7 @@ class Platform:
     crash_limit: int = 5
     redis_transport: Literal["atomic", "stock"] = "atomic"
     message_signing: bool = False
+    drained: bool = False
 
     @property
     def exchange_type(self) -> str:
@@ -116,6 +118,7 @@ class Platform:
             crash_limit=int(data.get("crash_limit", cls.crash_limit)),
             redis_transport=transport,
             message_signing=bool(data.get("message_signing", cls.message_signing)),
+            drained=bool(data.get("drained", cls.drained)),
         )
 
     @classmethod

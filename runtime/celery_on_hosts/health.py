@@ -104,6 +104,9 @@ class Inspector:
         checks = [self._process(program, reports[program.program], releases) for program in self._of("worker", "beat")]
         consuming = [self._consuming(program, reports[program.program]) for program in self._of("worker")]
         checks += consuming
+        if self.platform.drained:
+            advice = "make undrain HOST=… starts them again"
+            checks.append(Check("consuming", "workers", False, "stopped: this host is drained", "warning", advice))
         with ThreadPoolExecutor() as pool:
             answers = [pool.submit(self._http, program, releases) for program in self._of("web", "flower")]
             if consuming:
@@ -280,8 +283,8 @@ class Inspector:
             result.forget()
         except NotReady:
             seconds = time.monotonic() - started
-            busy = waiting or all(_busy(_report(p.program)) for p in self._of("worker") if queue in p.queues)
-            if busy:
+            reports = [_report(program.program) for program in self._of("worker") if queue in program.queues]
+            if all(map(_busy, reports)) or (waiting and any(map(_tasks, reports))):
                 detail = f"not back after {self.timeout:g} s: its workers are busy, {waiting} tasks wait before it"
                 return Check("canary", queue, False, detail, "warning", "celery inspect active shows by what", seconds)
             detail, advice = f"not back after {self.timeout:g} s", "see the log of its worker, and the result store"
@@ -357,7 +360,12 @@ def _report(program: str) -> dict[str, Any]:
 
 
 def _busy(report: dict[str, Any]) -> bool:
-    return bool(report) and report.get("active", 0) >= (report.get("concurrency") or 1)
+    return bool(report) and _tasks(report) >= (report.get("concurrency") or 1)
+
+
+def _tasks(report: dict[str, Any]) -> int:
+    """How many tasks a worker runs, canaries not counted: one that hangs must not be its own excuse."""
+    return int(report.get("active", 0)) - int(report.get("canaries", 0))
 
 
 def _proc(pid: int, name: str) -> bytes:

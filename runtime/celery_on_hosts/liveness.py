@@ -20,6 +20,7 @@ from celery import bootsteps, signals
 from celery.utils.log import get_logger
 from celery.worker import state
 
+from . import canary
 from .release import RELEASE
 
 INTERVAL = 5.0
@@ -147,6 +148,7 @@ class WorkerLiveness(bootsteps.StartStopStep):
             "pool": type(worker.pool).__module__.rpartition(".")[2],
             "concurrency": getattr(worker.pool, "num_processes", None) or worker.concurrency,
             "active": len(state.active_requests),
+            "canaries": sum(request.name == canary.NAME for request in tuple(state.active_requests)),
             "reserved": len(state.reserved_requests),
         }
 

@@ -121,6 +121,12 @@ def test_beat_that_sleeps_longer_by_choice(host):
     assert host([BEAT], beat(last_tick=time.time() - 120, interval=300)).look().code == health.HEALTHY
 
 
+def test_a_drained_host_says_so(host):
+    found = host([BEAT], beat(), drained=True).look()
+    assert failed(found) == {"consuming workers": "stopped: this host is drained"}
+    assert found.code == health.DEGRADED
+
+
 def test_mixed_releases(host, tmp_path):
     (tmp_path / "current").symlink_to("releases/r2")
     found = host([WORKER, BEAT], worker(release="r2"), beat()).look()
@@ -153,6 +159,16 @@ def test_canary_behind_busy_workers_is_a_warning(host):
     found = inspector.look()
     assert found.code == health.DEGRADED
     assert "busy" in failed(found)["canary low"]
+
+
+def test_canary_behind_canaries_is_an_error(host):
+    """As of a release in which each of them kills its process: all slots are taken, and some wait."""
+    inspector = host([WORKER], worker(active=2, canaries=2), canary=True)
+    inspector.timeout = 0.3
+    for _ in range(2):
+        found = inspector.look()
+    assert found.code == health.UNHEALTHY
+    assert "not back after 0.3 s" in failed(found)["canary low"]
 
 
 def test_canary_that_nobody_runs(host):
