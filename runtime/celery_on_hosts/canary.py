@@ -21,6 +21,10 @@ def canary(token: str) -> dict[str, str | None]:
 
 
 def register(app: Celery) -> None:
-    """Make the canary a task of the application; its result is kept whatever the application's defaults say."""
+    """Make the canary a task of the application, whatever the application's defaults say.
+
+    Its result is kept. One whose process dies does not run again: nobody would ask for it, and it would be parked.
+    """
     options: dict[str, Any] = {"name": NAME, "shared": False, "ignore_result": False, "lazy": not app.finalized}
+    options |= {"acks_late": False, "reject_on_worker_lost": False}
     app.task(**options)(canary)

@@ -290,7 +290,7 @@ class Inspector:
             detail, advice = f"not back after {self.timeout:g} s", "see the log of its worker, and the result store"
         except Exception as error:
             seconds = time.monotonic() - started
-            detail, advice = f"no result: {_mask(error)}", "is the result store up, and may it log in?"
+            detail, advice = f"no result: {_mask(error)}", "see the log of its worker, and the result store"
         else:
             seconds = time.monotonic() - started
             if answer.get("token") == token:

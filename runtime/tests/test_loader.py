@@ -171,7 +171,9 @@ def test_canary_is_registered_in_every_app(platform):
     second.finalize()
     assert "celery_on_hosts.canary" in first.tasks
     assert "celery_on_hosts.canary" in second.tasks
-    result = first.tasks["celery_on_hosts.canary"].apply(("token",)).get()
+    canary = first.tasks["celery_on_hosts.canary"]
+    assert (canary.acks_late, canary.reject_on_worker_lost) == (False, False), "one that is killed is not parked"
+    result = canary.apply(("token",)).get()
     assert result["token"] == "token"
 
 
