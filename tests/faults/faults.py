@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.trial import Fault, Trial
-from tests.hosts.support import ROOT, eventually
+from tests.hosts.support import DIES, app_with, eventually
 
 BOTH = ("rabbitmq", "redis")
+# A task that no release before knows.
+LATER = """
+
+@app.task
+def later() -> None:
+    pass
+"""
 FAULTS: dict[str, Fault] = {}
 
 
@@ -113,7 +120,7 @@ def results_away(trial: Trial) -> None:
 def released(trial: Trial) -> None:
     host, first = trial.host, trial.host.releases()
     with trial.visited(), tempfile.TemporaryDirectory() as folder:
-        app = shutil.copytree(ROOT / "app", Path(folder) / "app", ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        app = app_with("", Path(folder) / "app")
         seen = [first]
         for number in trial.times(3):
             with (app / "tasks/__init__.py").open("a") as code:
@@ -127,6 +134,49 @@ def released(trial: Trial) -> None:
         host.deploy()
     assert host.releases() == first, f"not the first release again: {host.releases()}"
     trial.say("the first release runs again")
+
+
+@fault("F15", "a rollback in the middle of the load; a bad release that goes back by itself", "no")
+def rolled_back(trial: Trial) -> None:
+    host, first = trial.host, trial.host.release()
+    with trial.visited(), tempfile.TemporaryDirectory() as folder:
+        newer = app_with(LATER, Path(folder) / "newer")
+        began = time.monotonic()
+        trial.make("release", f"ARGS=-e celery_app_source={newer}", why="it knows a task more")
+        ahead = time.monotonic() - began + 20  # seconds; a rollback does less than a release
+        second = host.release()
+        assert second != first, f"the old release runs: {first}"
+        (now,) = host.send("[app.send_task('tasks.later')]")
+        trial.finished([now], within=60)
+        (late,) = host.send(f"[app.send_task('tasks.later', countdown={ahead})]")
+        trial.say(f"{second} runs that task; another one is due in {ahead:.0f} s")
+
+        trial.make("rollback")
+        assert (runs := host.release()) == first, f"not the release before: {runs}"
+        trial.say(f"{first} runs again")
+        trial.pause(2, 4)
+
+        before = host.main_pids()
+        bad = app_with(DIES, Path(folder) / "bad")
+        said = trial.make("release", f"ARGS=-e celery_app_source={bad}", why="its workers die at once", works=False)
+        assert f"Release {first} runs again" in said, said[-3000:]
+        assert (runs := host.release()) == first, f"not the release before: {runs}"
+        assert (after := host.main_pids()) == before, f"programs of the good release were restarted: {before}, {after}"
+        assert "is bad: " in host.make("releases"), "it is not marked bad"
+        trial.say(f"it went back by itself and is marked bad; no program of {first} was restarted")
+
+        (parked,) = eventually(host.parked, lambda parked: [one["id"] for one in parked] == [late], within=ahead + 60)
+        warned = [one["detail"] for one in host.health()[1]["checks"] if one["name"] == "celery.dead" and not one["ok"]]
+        assert warned == ["1 parked"], f"health says of what is parked: {warned}"
+        trial.say(f"{first} does not know the task that came due: it is parked, {parked['reason']}, and health says so")
+        trial.make("rollback", why="forward")
+        assert (runs := host.release()) == second, f"not the release before: {runs}"
+        trial.do(f"celery-dead retry {late}", "celery-dead retry: the task that was parked")
+        trial.finished([late], within=60)
+        assert sum(event.id == late and event.event == "start" for event in trial.ledger.events) == 1, "it ran twice"
+        trial.say(f"{second} has run it")
+        trial.make("rollback")
+        assert (runs := host.release()) == first, f"not the first release again: {runs}"
 
 
 @fault("F16", "broker out of memory and of disk", "no")

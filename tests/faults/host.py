@@ -245,6 +245,12 @@ class Host(Site):
         answers: dict[str, dict[str, str]] = json.loads(next(x for x in said.splitlines() if x.startswith("{")))
         return {answer["release"] for answer in answers.values()}
 
+    def release(self) -> str:
+        """The release that each of its programs runs, by its own process's word, and each worker by its answer."""
+        self.make("releases")  # fails where they run several
+        (release,) = self.releases()
+        return release
+
     # --- what it holds ------------------------------------------------------------------------------------------
 
     def stored(self, ids: Sequence[str]) -> dict[str, int]:

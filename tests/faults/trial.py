@@ -78,6 +78,11 @@ class Trial:
         self.say(why or command)
         return self.host.run(command)
 
+    def make(self, verb: str, *words: str, why: str = "", works: bool = True) -> str:
+        """Run a verb of the Makefile on the host, and write it down. Returns what it said; see Site.make."""
+        self.say(f"make {verb}{why and f': {why}'}")
+        return self.host.make(verb, *words, works=works)
+
     def kill(self, pids: str, who: str, signal: str = "KILL") -> None:
         """Send a signal to processes of the host, and count it as a blow."""
         self.blows += 1
@@ -139,7 +144,7 @@ class Trial:
         end, answers = threading.Event(), Counter[str]()
 
         def ask() -> None:
-            while not end.wait(0.02):
+            while not end.wait(0.1 if self.brief else 0.02):
                 try:
                     answers[f"HTTP {self.host.http('/healthz').status}"] += 1
                 except (OSError, HTTPException) as error:

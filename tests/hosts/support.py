@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -55,6 +56,12 @@ print(json.dumps({
     "waiting": orders.filter(receipt=None).count(),
     "sold": sum(Product.objects.filter(name=PRODUCT).values_list("sold", flat=True)),
 }))
+"""
+# What a worker alone runs into, so that a release with it passes the check of its import.
+DIES = """
+import sys
+if "worker" in sys.argv:
+    raise SystemExit("this release has no workers")
 """
 
 
@@ -209,6 +216,14 @@ class Site:
             family.append(Process(*facts))
         return programs
 
+    def main_pids(self) -> dict[str, int]:
+        """The main process of each program, and supervisord's own, when what was handed over has gone."""
+        eventually(
+            lambda: self.run("supervisorctl status", status=None), lambda said: "-leaving-" not in said, within=60
+        )
+        pids = {program: main.pid for program, (main, *_) in self.processes().items()}
+        return pids | {"supervisord": int(self.run("systemctl show --value --property MainPID supervisor"))}
+
     def health(self, wait: int = 0) -> tuple[int, dict[str, Any]]:
         """The exit code of celery-health and what it says."""
         done = self.host.run("celery-health --json --wait %s", str(wait))
@@ -255,6 +270,29 @@ class Site:
         assert answer.status in (200, 201, 204), f"{path}: {answer}"
         return answer.json() if answer.body else None
 
+    def make(self, *words: str, works: bool = True) -> str:
+        """Run a verb of the Makefile on it, as a user does, and return what it said.
+
+        Args:
+            words: the verb and its variables, such as ``PROGRAM=celery``.
+            works: whether it has to end well, or badly.
+        """
+        # Not what Molecule or pytest have set for themselves.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+        done = subprocess.run(
+            ["make", *words, f"INVENTORY={self.platform.inventory.relative_to(ROOT)}"],
+            cwd=ROOT,
+            env=environment | {"ANSIBLE_NOCOLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert (done.returncode == 0) == works, f"exit code {done.returncode} of make {words[0]}: {said[-3000:]}"
+        return said
+
     def podman(self, verb: str, *arguments: str, stdin: str = "") -> None:
         """Do something to the host from outside.
 
@@ -297,6 +335,19 @@ def eventually(look: Callable[[], T], good: Callable[[T], Any], within: float = 
             return seen
         assert time.monotonic() < deadline, f"not within {within:g} s; seen last: {seen}"
         time.sleep(0.2)
+
+
+def app_with(code: str, folder: Path) -> Path:
+    """The application with more code, which makes a release that there never was.
+
+    Args:
+        code: what comes at the end of tasks/tasks.py.
+        folder: where it is made; there is nothing yet.
+    """
+    shutil.copytree(ROOT / "app", folder, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests"))
+    with (folder / "tasks/tasks.py").open("a", encoding="utf-8") as file:
+        file.write(f"{code}# {time.time_ns()}\n")
+    return folder
 
 
 def without_colours(text: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -15,6 +17,8 @@ from tests.faults.__main__ import seconds
 from tests.faults.faults import FAULTS
 from tests.faults.ledger import Event, Ledger, Verdict, extra_runs, longest_gap, verdict_of
 from tests.faults.proofs import PROOFS
+from tests.faults.trial import Trial
+from tests.hosts.support import eventually
 
 
 def event(id: str, what: str, t: float = 0.0, task: str = "tasks.add") -> Event:
@@ -127,6 +131,44 @@ def test_a_proof_that_loses_nothing_has_failed() -> None:
     assert not verdict(proof=True, lost=0).held
 
 
+class Web:
+    """A host whose web side says 200, and other things in between.
+
+    Args:
+        ledger: where there is none yet.
+        between: they are said first.
+    """
+
+    platform = SimpleNamespace(features={"web"})
+
+    def __init__(self, ledger: Path, *between: int | Exception) -> None:
+        self.ledger = ledger
+        self.answers = iter(between)
+        self.asked = 0
+
+    def http(self, path: str) -> Any:
+        self.asked += 1
+        answer = next(self.answers, 200)
+        if isinstance(answer, Exception):
+            raise answer
+        return SimpleNamespace(status=answer)
+
+
+def problems(host: Any, refused: Iterable[str] = (), asked: int = 20) -> list[str]:
+    """What a trial has to say of a web side that was asked so often, and refused some calls of the load."""
+    trial = Trial(host)
+    trial.load.refused.update(refused)
+    with trial.visited():
+        eventually(lambda: host.asked, lambda so_far: so_far >= asked)
+    return trial.problems
+
+
+def test_each_web_request_that_fails_is_a_problem(tmp_path: Path) -> None:
+    assert problems(Web(tmp_path / "runs")) == []
+    assert problems(Web(tmp_path / "runs", 200, 502, ConnectionRefusedError())) == ["2 requests failed"]
+    assert problems(Web(tmp_path / "runs"), refused=["HTTP 503", "OperationalError"]) == ["1 requests failed"]
+
+
 # --- the report -------------------------------------------------------------------------------------------------------
 
 
@@ -161,7 +203,7 @@ def test_the_report_says_it_in_three_ways(tmp_path: Path) -> None:
 
 
 def test_the_matrix_is_that_of_a_single_host() -> None:
-    single = [1, 2, 3, 4, 7, 8, 9, 13, 14, 16, 17, 18, 20, 21, 22, 23]
+    single = [1, 2, 3, 4, 7, 8, 9, 13, 14, 15, 16, 17, 18, 20, 21, 22, 23]
     assert [report.number(id) for id in FAULTS] == single
     assert {fault.twice for fault in FAULTS.values()} <= {"no", "once", "in hand", "bounded"}
     assert {one.id for one in FAULTS.values() if one.sample} == {"F1", "F2", "F3", "F8", "F13", "F17"}
