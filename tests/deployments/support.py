@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -104,14 +105,40 @@ class Deployments:
                 said += line
                 if line.startswith(f"TASK [{task}"):
                     time.sleep(after)
-                    os.killpg(process.pid, how)
                     break
+            started = descendants(process.pid)
+            os.killpg(process.pid, how)
             try:
                 said += process.communicate(timeout=20)[0]
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 said += process.communicate()[0]
+            # Ansible's workers have sessions of their own. One whose Mitogen was killed would wait for it for ever.
+            for child in started:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(child, signal.SIGKILL)
+                os.close(child)
         return Run(process.returncode, said)
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and those that these have: a pidfd of each, to be closed.
+
+    Args:
+        pid: of the process.
+    """
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            parents[int(stat.parent.name)] = int(stat.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+    family = {pid}
+    while more := {one for one, parent in parents.items() if parent in family} - family:
+        family |= more
+    found = []
+    for one in family - {pid}:
+        with contextlib.suppress(ProcessLookupError):
+            found.append(os.pidfd_open(one))
+    return found
 
 
 class Watch:
