@@ -71,9 +71,10 @@ def release_problems(result: Mapping[str, Any]) -> list[str]:
     That Flower, the database or a queue's length is not well is not its doing.
 
     Args:
-        result: the registered result of ``celery-health --json``; a task that was skipped has none.
+        result: the registered result of ``celery-health --json``: nothing, or skipped, where it was not asked. One
+            that says no health is a problem too.
     """
-    if "stdout" not in result:
+    if not result or result.get("skipped"):
         return []
     return [
         f"{check['layer']} {check['name']}: {check['detail']}"

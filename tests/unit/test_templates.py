@@ -441,6 +441,7 @@ def test_a_drained_host_has_no_workers_and_keeps_the_rest() -> None:
     described = json.loads(platform.text("celery", "/etc/celery/platform.json"))
     assert [one["program"] for one in described["programs"]] == ["celerybeat", "web", "flower"]
     assert described["queues"] == ["celery"]
+    assert described["drained"] is True, "health says so"
     (*_, call) = platform.arguments("celery", "supervisor_programs")
     assert int(call["timeout"]) == 960, "what stops has its time"
 

@@ -91,4 +91,5 @@ def test_a_release_is_judged_by_the_applications_own_programs() -> None:
     sick = [*well, checked("canary", "error")]
     assert release_problems({"stdout": json.dumps({"checks": sick})}) == ["canary x: is odd"]
     assert release_problems({"stdout": "", "stderr": "Traceback\nOSError: no"}) == ["health check: OSError: no"]
-    assert release_problems({"skipped": True}) == []
+    assert release_problems({"failed": True, "msg": "MODULE FAILURE"}) == ["health check: MODULE FAILURE"]
+    assert release_problems({"skipped": True}) == release_problems({}) == []
