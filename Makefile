@@ -47,7 +47,7 @@ rollback: setup  ## Run the release before again, or another that the hosts keep
 releases: setup  ## Show the releases of all hosts, and which one each program runs
 	@$(play) playbooks/releases.yml
 
-restart: setup  ## Restart the application's programs, host by host, as they are: [PROGRAM=celery]
+restart: setup  ## Restart the programs, host by host, as they are: [PROGRAM=celery]
 	@$(play) playbooks/restart.yml -e restart_program='$(PROGRAM)'
 
 drain: setup  ## Stop a host's workers when they have finished what they hold, and keep them stopped: HOST=…

@@ -148,7 +148,7 @@ def test_a_host_that_cannot_be_used_is_said(tmp_path: Path, host: dict[str, Any]
     [
         (
             ("restart.yml", "-e", "restart_program=celry"),
-            "Nothing was restarted: there is no program celry. There are: celery, celerybeat, web",
+            "Nothing was restarted: there is no program celry. There are: celery, celerybeat, web, flower",
         ),
         (("drain.yml", "site.yml", "-e", "drain_host=b"), "b was given, and HOST=… has to be one of: a"),
         (("drain.yml", "site.yml", "-e", "drain_host="), "no host was given, and HOST=… has to be one of: a"),
