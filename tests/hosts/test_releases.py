@@ -1,50 +1,40 @@
-"""Releases as a user moves between them: back, forward, and away from one that does not work."""
+"""Releases as a user moves between them: back, forward, and away from one that does not work; and restarts."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.hosts.support import ROOT, Site, eventually
+from tests.deployments.support import Deployments
+from tests.faults.host import Host
+from tests.faults.trial import Fault, Trial, run
+from tests.hosts.support import DIES, Platform, Site, app_with
 
-Verb = Callable[..., str]
+Harmless = Callable[[Callable[[], None]], None]
 
 pytestmark = [pytest.mark.needs("example"), pytest.mark.late(1)]
-# What a worker alone runs into, so that the release passes the check of its import.
-DIES = """
-import sys
-if "worker" in sys.argv:
-    raise SystemExit("this release has no workers")
-"""
 
 
 @pytest.fixture
-def make(site: Site) -> Verb:
-    """Run a verb on the scenario's host, and return what it said."""
+def harmless(platform: Platform) -> Harmless:
+    """Do something under load, which no task and no web request may notice; alone where there is no ledger to tell."""
 
-    def run(*words: str, works: bool = True) -> str:
-        inventory = f"INVENTORY={site.platform.inventory.relative_to(ROOT)}"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-        done = subprocess.run(
-            ["make", *words, inventory],
-            cwd=ROOT,
-            env=environment | {"ANSIBLE_NOCOLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode == 0) == works, done.stdout + done.stderr
-        return done.stdout + done.stderr
+    def do(what: Callable[[], None]) -> None:
+        if "ledger" not in platform.features:
+            return what()
 
-    return run
+        def cause(trial: Trial) -> None:
+            with trial.visited():
+                what()
+
+        fault = Fault("verbs", "what an operator does", "no", cause)
+        verdict = run(fault, Host(platform.inventory), brief=True, eta=(1.0, 4.0))
+        assert not verdict.problems, "\n".join([*verdict.problems, *(f"{t} s: {text}" for t, text in verdict.log)])
+
+    return do
 
 
 def current(site: Site) -> str:
@@ -57,49 +47,70 @@ def released(site: Site) -> set[str]:
     return {answer["release"] for answer in json.loads(site.run("celery -A tasks inspect release --json")).values()}
 
 
-def changed(folder: Path, code: str) -> str:
-    """The application with more code, as a variable for the command line."""
-    shutil.copytree(ROOT / "app", folder / "app", ignore=shutil.ignore_patterns(".*", "__pycache__", "tests"))
-    with (folder / "app/tasks/tasks.py").open("a", encoding="utf-8") as file:
-        file.write(f"{code}# {time.time_ns()}: never released before\n")
-    return f"-e celery_app_source={folder}/app"
+def restarted(before: dict[str, int], after: dict[str, int]) -> list[str]:
+    """The programs whose main process is another one."""
+    assert before.keys() == after.keys()
+    return [program for program, pid in after.items() if pid != before[program]]
 
 
-def test_a_bad_release_goes_back_and_is_refused(site: Site, make: Verb, tmp_path: Path) -> None:
-    """The workers of the good one never stop."""
-    good, before = current(site), {program: main.pid for program, (main, *_) in site.processes().items()}
-    bad = changed(tmp_path, DIES)
-    said = make("release", f"ARGS={bad}", works=False)
+def test_a_bad_release_goes_back_and_is_refused(site: Site, tmp_path: Path) -> None:
+    """The programs of the good one never stop."""
+    good, before = current(site), site.main_pids()
+    bad = f"ARGS=-e celery_app_source={app_with(DIES, tmp_path / 'app')}"
+    said = site.make("release", bad, works=False)
     assert "does not work" in said
     assert f"Release {good} runs again" in said
     assert (current(site), released(site)) == (good, {good})
-    after = {program: main.pid for program, (main, *_) in site.processes().items()}
-    assert after == before, "nothing of the good one was restarted"
-    refused = make("release", f"ARGS={bad}", works=False)
+    assert restarted(before, site.main_pids()) == []
+    refused = site.make("release", bad, works=False)
     assert "is marked bad since" in refused
     assert "AGAIN=1" in refused
-    listed = make("releases")
-    assert "is bad: " in listed
+    assert "is bad: " in site.make("releases")
 
 
-def test_a_release_is_rolled_back(site: Site, make: Verb, tmp_path: Path) -> None:
-    """And again, which leads forward."""
+def test_a_release_is_rolled_back(site: Site, harmless: Harmless, tmp_path: Path) -> None:
+    """No task is lost or runs twice, and each web request is answered."""
     first = current(site)
-    other = changed(tmp_path, "")
-    make("release", f"ARGS={other}")
-    second = current(site)
-    assert second != first
-    make("rollback")
-    assert (current(site), released(site)) == (first, {first})
-    said = make("rollback", "TO=0123456789ab", works=False)
+    other = app_with("", tmp_path / "app")
+
+    def there_and_back() -> None:
+        site.make("release", f"ARGS=-e celery_app_source={other}")
+        second = current(site)
+        assert second != first
+        assert released(site) == {second}
+        site.make("rollback")
+        assert (current(site), released(site)) == (first, {first})
+
+    harmless(there_and_back)
+    said = site.make("rollback", "TO=0123456789ab", works=False)
     assert "no release 0123456789ab. There are: " in said
     assert (current(site), released(site)) == (first, {first})
 
 
-def test_one_program_is_restarted_alone(site: Site, make: Verb) -> None:
-    """A worker is handed over."""
-    before = site.processes()
-    make("restart", "PROGRAM=celery")
-    eventually(lambda: site.run("supervisorctl status", status=None), lambda said: "leaving" not in said)
-    after = site.processes()
-    assert [name for name in after if after[name][0].pid != before[name][0].pid] == ["celery"]
+def test_each_program_is_restarted_alone(site: Site, harmless: Harmless) -> None:
+    """And supervisord is not."""
+
+    def one_by_one() -> None:
+        for program in site.platform.programs:
+            before = site.main_pids()
+            site.make("restart", f"PROGRAM={program}")
+            assert restarted(before, site.main_pids()) == [program]
+
+    harmless(one_by_one)
+
+
+@pytest.mark.needs("ledger", "rabbitmq")  # on Redis it is no different, and a deployment takes its time
+def test_a_workers_settings_restart_that_worker_alone(site: Site, harmless: Harmless) -> None:
+    """When they change, and when they change back."""
+    deployments = Deployments(site.platform.inventory)
+    worker, *others = site.platform.variables["celery_workers"]
+    larger = {**worker, "concurrency": worker["concurrency"] + 1}
+
+    def there_and_back() -> None:
+        for workers in ([larger, *others], [worker, *others]):
+            before = site.main_pids()
+            done = deployments.run(celery_workers=workers)
+            assert done.status == 0, done.said[-3000:]
+            assert restarted(before, site.main_pids()) == [site.platform.workers[0].program]
+
+    harmless(there_and_back)
