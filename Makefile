@@ -30,7 +30,7 @@ setup-lab setup-test: setup-%:
 	@bin/setup --$*
 
 # --- the platform ---------------------------------------------------------------------------------------------------
-.PHONY: deploy status releases release rollback restart drain undrain dead ssh
+.PHONY: deploy status releases release rollback restart drain undrain rotate dead ssh
 deploy: setup  ## Bring the hosts to the state that the inventory describes; CHECK=1 only says what it would change
 	@$(if $(is_lab),bin/lab $(INVENTORY))
 	@$(play) playbooks/site.yml $(again)
@@ -55,6 +55,9 @@ undrain: setup  ## Start the workers of a drained host again: HOST=…
 drain undrain: service = -e celery_release=current -e drain_host='$(HOST)'
 drain undrain:
 	@$(play) playbooks/drain.yml playbooks/site.yml --tags release $(service) -e '{"drain": $(if $(filter drain,$@),true,false)}'
+
+rotate: setup  ## Replace the generated passwords of brokers and database, and Flower's, by new ones, without an outage
+	@$(play) playbooks/rotate.yml playbooks/site.yml
 
 dead: setup  ## See to parked messages: [DO=list|show|retry|drop] [ID='…'|--all] [ARGS='…'] [HOST=…]
 	@bin/ssh $(INVENTORY) '$(or $(HOST),workers[0])' 'celery-dead $(or $(DO),list) $(subst ','\'',$(value ID) $(value ARGS))'

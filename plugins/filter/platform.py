@@ -35,6 +35,24 @@ def rabbitmq_password_hash(password: str, user: str) -> str:
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
+def account(password: str, name: str) -> str:
+    """Return the name of the account that has a password: `celery_` and eight digits that follow from both.
+
+    With another password it is another account, so that the one before goes on working beside it.
+
+    Args:
+        password: the password.
+        name: what the account's name begins with.
+
+    Raises:
+        AnsibleFilterError: the password is empty.
+    """
+    if not password:
+        raise _Error(f"account: the password of {name} is empty")
+    digits = hashlib.sha256(f"{name}\0{password}".encode()).hexdigest()[:8]
+    return f"{name}_{digits}"
+
+
 def _pairs(variables: Any, filter_name: str) -> list[tuple[str, str]]:
     """Return environment variables as pairs of text, refusing what no environment can hold."""
     if not isinstance(variables, Mapping):
@@ -97,6 +115,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., str]]:
         return {
+            "account": account,
             "rabbitmq_password_hash": rabbitmq_password_hash,
             "env_file": env_file,
             "supervisor_quote": supervisor_quote,

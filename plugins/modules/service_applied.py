@@ -198,6 +198,13 @@ def write_stamp(path: Path, found: dict[str, str]) -> None:
     Path(temporary).rename(path)
 
 
+def still_named(before: dict[str, str] | None, paths: list[str]) -> dict[str, str] | None:
+    """Return what was applied of these files and folders: one that is named no more has another owner now."""
+    if before is None:
+        return None
+    return {path: value for path, value in before.items() if {path, *map(str, Path(path).parents)} & set(paths)}
+
+
 def differing(before: dict[str, str] | None, after: dict[str, str]) -> list[str]:
     """Return the paths that were added, removed or changed."""
     before = before or {}
@@ -383,7 +390,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     ours = [entry["dest"] for entry in params["configuration"] if entry["on_change"] != "none"]
     found = digests([*params["files"], *ours])
-    before = read_stamp(stamp)
+    before = still_named(read_stamp(stamp), [*params["files"], *ours])
     unit = systemd.show()
     # in check mode nothing was written: what would be counts as changed
     changed_files = sorted({*differing(before, found), *(path for path in written if path in ours)})

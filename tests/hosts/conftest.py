@@ -68,8 +68,7 @@ def probe(pytestconfig: pytest.Config) -> Any:
 
 @pytest.fixture(scope="session")
 def secrets(site: Site) -> Iterator[str]:
-    """A file on the host with every secret, for root alone. No command that uses it has to name one."""
-    lines = "".join(f"{name}={secret}\n" for name, secret in site.platform.secrets.items())
-    site.podman("exec", "sh", "-c", f"umask 077; cat >{SECRETS}", stdin=lines)
+    """A file on the host with every secret."""
+    site.take_secrets()
     yield SECRETS
     site.run(f"rm -f {SECRETS}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -91,10 +92,11 @@ def test_rabbitmqs_page_wants_the_operators_password(site: Site, platform: Platf
     """Workers' and guests' accounts do not open it."""
     right = f"operator:{platform.secrets['rabbitmq_operator']}"
     assert site.http("/api/overview", platform.management_port, right).status == 200
-    app = f"celery:{platform.secrets['rabbitmq_app']}"
+    app = site.run(". /etc/celery/environment; echo $CELERY_BROKER_URL").split("/")[2].rpartition("@")[0]
     for login in ("", "guest:guest", "operator:wrong", app):
         assert site.http("/api/overview", platform.management_port, login).status == 401, login.partition(":")[0]
-    assert {user["name"] for user in site.management("users")} == {"celery", "flower", "operator"}
+    names = {re.sub(r"_[0-9a-f]{8}$", "_…", user["name"]) for user in site.management("users")}
+    assert names == {"celery_…", "flower_…", "operator"}
 
 
 @pytest.mark.needs("rabbitmq", "flower")
@@ -127,10 +129,14 @@ def test_redis_wants_a_user_and_the_right_password(site: Site, secrets: str) -> 
 @pytest.mark.needs("database")
 def test_postgresql_wants_the_right_password(site: Site, secrets: str) -> None:
     """And lets nobody in over the socket but its administrator and root."""
-    psql = "psql -wAt -h 127.0.0.1 -U celery celery -c 'select current_user'"
-    assert site.run(f". {secrets}; PGPASSWORD=$database_app {psql}").strip() == "celery"
+    account = site.run(". /etc/celery/environment; echo $DATABASE_URL").split("/")[2].partition(":")[0]
+    psql = f"psql -wAt -h 127.0.0.1 -U {account} celery -c 'select current_user'"
+    assert site.run(f". {secrets}; PGPASSWORD=$database_app {psql}").strip() == "celery", "whose the tables are"
     assert "password authentication failed" in site.run(f"PGPASSWORD=wrong {psql}", status=2)
     assert "no password supplied" in site.run(psql, status=2)
+    assert "password authentication failed" in site.run(
+        f". {secrets}; PGPASSWORD=$database_app {psql} -U celery", status=2
+    )
     over_tcp = "PGPASSWORD=wrong psql -wAt -h 127.0.0.1 -U postgres postgres -c 'select 1'"
     assert "no pg_hba.conf entry" in site.run(over_tcp, status=2)
     assert "failed for user" in site.run("psql -wAt -U postgres postgres -c 'select 1'", user="nobody", status=2)

@@ -126,6 +126,20 @@ def test_the_last_step_is_the_proof() -> None:
     assert task
 
 
+def test_passwords_of_before_are_removed_when_nothing_needs_them() -> None:
+    names = [play["name"] for play in plays()]
+    order = ["Run the application and Flower", "Wait until nothing needs the passwords of before"]
+    order += ["Remove the passwords of before", "Prove it"]
+    assert sorted(order, key=names.index) == order
+    for play in plays():
+        for task in play["tasks"]:
+            role = task.get("ansible.builtin.import_role", {})
+            if role.get("tasks_from") in ("renewed.yml", "retire.yml", "retired.yml"):
+                assert play["name"] in order[1:3]
+                assert task["when"].startswith("_platform_replaces"), "it costs nothing otherwise"
+                assert role["tasks_from"] != "retire.yml" or "and not _platform_left_out" in task["when"]
+
+
 def test_hosts_are_chosen_by_the_groups_alone() -> None:
     for play in plays():
         assert set(play["hosts"].split(":")) <= {"all", *GROUPS}, play["name"]

@@ -8,7 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ansible_collections.celery_on_hosts.platform.plugins.lookup import rsa_key
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from tests.unit.rendering import GROUPS, ROLES, SECRETS, Platform
+from tests.unit.rendering import GROUPS, ROLES, SECRETS, Platform, role_tasks
 
 WORKERS: list[dict[str, Any]] = [
     {"name": "celery", "queues": ["celery"]},
@@ -238,12 +238,38 @@ def test_rabbitmq_gets_users_and_policies_and_no_guest(platform: Platform) -> No
     text = platform.text("rabbitmq", "/etc/rabbitmq/definitions.json")
     definitions = json.loads(text)
     names = [user["name"] for user in definitions["users"]]
-    assert names == ["celery", "operator", "flower"]
+    assert [re.sub(r"_[0-9a-f]{8}$", "_…", name) for name in names] == ["celery_…", "operator", "flower_…"]
     assert all(user["password_hash"] and "password" not in user for user in definitions["users"])
     assert not [secret for secret in SECRETS.values() if secret in text]
     assert {entry["user"] for entry in definitions["permissions"]} == set(names)
     parked = {queue["name"] for queue in definitions["queues"]}
     assert parked == {"celery.dead", "celery.unroutable"} == {entry["source"] for entry in definitions["bindings"]}
+
+
+def test_another_password_is_another_account_where_a_server_takes_one() -> None:
+    def accounts(platform: Platform) -> list[str]:
+        users = json.loads(platform.text("rabbitmq", "/etc/rabbitmq/definitions.json"))["users"]
+        return [user["name"] for user in users] + [platform.variable("postgresql", "postgresql_login")]
+
+    changed: dict[str, Any] = {
+        f"celery_{name}_password": "another" for name in ("rabbitmq", "rabbitmq_operator", "database")
+    }
+    before, same, after = accounts(Platform()), accounts(Platform()), accounts(Platform(**changed))
+    assert before == same
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True, True, False]
+    environment = Platform(**changed).text("celery", "/etc/celery/environment")
+    assert f"amqp://{after[0]}:another@" in environment
+    assert f"postgresql://{after[-1]}:another@" in environment
+
+
+def test_rabbitmq_users_with_a_replaced_password_go_and_no_other() -> None:
+    platform = Platform()
+    wanted = platform.variable("rabbitmq", "_rabbitmq_wanted")
+    others = ["celery", "celery_00000000", "flower_ffffffff", "exporter", "celery_beat", "my_celery", "operators"]
+    listed = json.dumps([{"user": name, "tags": []} for name in [*wanted, *others]])
+    text = platform.variables("rabbitmq")["_rabbitmq_replaced"]
+    replaced = platform.value("rabbitmq", text, __rabbitmq_users={"stdout": listed})
+    assert replaced == ["celery", "celery_00000000", "flower_ffffffff"]
 
 
 def test_rabbitmqs_policies_reach_every_queue_and_no_other() -> None:
@@ -269,7 +295,7 @@ def test_rabbitmqs_policies_reach_every_queue_and_no_other() -> None:
 
 def test_flower_may_not_touch_the_queues() -> None:
     definitions = json.loads(Platform(celery_workers=WORKERS).text("rabbitmq", "/etc/rabbitmq/definitions.json"))
-    (flower,) = [entry for entry in definitions["permissions"] if entry["user"] == "flower"]
+    (flower,) = [entry for entry in definitions["permissions"] if entry["user"].startswith("flower_")]
     for right in ("configure", "write", "read"):
         allowed = re.compile(flower[right])
         assert not [name for name in ("celery", "low", "celery.dead", "amq.default") if allowed.search(name)], right
@@ -288,21 +314,21 @@ def test_redis_keeps_what_it_accepts_and_asks_for_a_password(platform: Platform)
     assert "appendfsync always" in lines
     assert "maxmemory-policy noeviction" in lines
     assert "bind 127.0.0.1" in lines
-    accounts = [line.split() for line in platform.text("redis", "/etc/redis/users.acl").splitlines()]
-    assert accounts[0][:3] == ["user", "default", "off"]
-    assert [account[1] for account in accounts[1:]] == ["celery", "operator", "flower"]
-    for account in accounts[1:]:
-        assert account[2] == "on"
-        assert re.fullmatch(r"#[0-9a-f]{64}", account[3]), "a hash, not the password"
-        assert not any(rule.startswith(">") or rule == "nopass" for rule in account)
+    rules = redis_rules(platform)
+    assert list(rules) == ["celery", "operator", "flower"]
+    assert not [rule for said in rules.values() for rule in said.split() if rule[0] in ">#" or rule == "nopass"]
+
+
+def redis_rules(platform: Platform) -> dict[str, str]:
+    """What each user of Redis may do."""
+    return {user["name"]: user["rules"] for user in platform.arguments("redis", "redis_users")[0]["users"]}
 
 
 def test_redis_accounts_may_not_administer() -> None:
-    lines = Platform(celery_broker="redis").text("redis", "/etc/redis/users.acl").splitlines()
+    rules = redis_rules(Platform(celery_broker="redis"))
     for name in ("celery", "flower"):
-        (line,) = [line for line in lines if line.startswith(f"user {name} ")]
-        assert "-@admin" in line
-        assert "-@dangerous" in line
+        assert "-@admin" in rules[name]
+        assert "-@dangerous" in rules[name]
 
 
 @pytest.mark.parametrize(("debian", "version"), [(12, 15), (13, 17)])
@@ -317,7 +343,7 @@ def test_postgresql_is_debians_and_asks_for_a_password(debian: int, version: int
     ]
     assert rules == [
         ["local", "all", "postgres", "peer", "map=administrators"],
-        ["host", "celery", "celery", "127.0.0.1/32", "scram-sha-256"],
+        ["host", "celery", "+celery", "127.0.0.1/32", "scram-sha-256"],
     ]
 
 
@@ -466,3 +492,51 @@ def test_operators_may_run_the_wrappers_and_nothing_else() -> None:
     assert who == "%celery-operators ALL=(celery) "
     assert commands.split(", ") == [path for path in files if path.startswith("/usr/local/bin/")]
     assert files["/etc/sudoers.d/celery"]["mode"] == "0440"
+
+
+# --- passwords that are replaced -------------------------------------------------------------------------------------
+
+
+def takes(platform: Platform, digest: str) -> Platform:
+    """A host on which a deployment has written down which passwords it takes."""
+    platform.magic["ansible_facts"]["ansible_local"] = {"celery_passwords": {"digest": digest}}
+    return platform
+
+
+def replaces(
+    platform: Platform, installed: Sequence[str] = ("rabbitmq-server", "redis-server", "postgresql")
+) -> object:
+    """What a host of the services says of itself, with these packages on it when the deployment began."""
+    platform.magic["__platform_dpkg"] = {"stdout_lines": [f"{name} installed" for name in installed]}
+    facts = [task["ansible.builtin.set_fact"] for task in role_tasks("platform") if "ansible.builtin.set_fact" in task]
+    (text,) = [one["__platform_replaces"] for one in facts if "__platform_replaces" in one]
+    return platform.value("platform", text)
+
+
+def test_a_host_knows_whether_its_passwords_are_replaced() -> None:
+    digest = Platform().variable("platform", "_platform_passwords")
+    assert replaces(takes(Platform(), digest)) is False
+    changed: dict[str, Any] = {"celery_redis_password": "another"}
+    assert replaces(takes(Platform(**changed), digest)) is True
+    assert replaces(Platform()) is True, "of an earlier version, or cut off meanwhile"
+    assert replaces(Platform(), installed=["logrotate"]) is False, "there was nothing before"
+    assert replaces(Platform(), installed=["redis-server"]) is True
+    entry = Platform().variable("platform", "_platform_passwords_file")
+    assert json.loads(entry["content"]) == {"digest": digest}
+
+
+def test_passwords_of_before_go_when_all_hosts_have_the_new_ones() -> None:
+    groups = {name: ["a"] for name in GROUPS} | {"workers": ["b", "c"], "monitoring": ["d"]}
+    platform = Platform(groups=groups, host="a")
+    assert platform.variable("platform", "_platform_replaces") is False
+    hosts = platform.magic["hostvars"]
+    hosts["a"]["__platform_replaces"] = True
+    assert platform.variable("platform", "_platform_replaces") is True
+    for name in "ab":
+        hosts[name]["__platform_renewed"] = True
+    assert platform.variable("platform", "_platform_left_out") == ["c", "d"]
+    for name in "cd":
+        hosts[name]["__platform_renewed"] = True
+    assert platform.variable("platform", "_platform_left_out") == []
+    platform.magic["ansible_check_mode"] = True
+    assert platform.variable("platform", "_platform_replaces") is False

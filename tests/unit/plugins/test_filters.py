@@ -6,6 +6,7 @@ import base64
 import configparser
 import hashlib
 import json
+import re
 import shlex
 import subprocess
 
@@ -13,6 +14,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.celery_on_hosts.platform.plugins.filter.health import release_problems
 from ansible_collections.celery_on_hosts.platform.plugins.filter.platform import (
+    account,
     env_file,
     rabbitmq_password_hash,
     supervisor_environment,
@@ -80,6 +82,15 @@ def test_rabbitmq_password_hash() -> None:
     assert made != rabbitmq_password_hash("sécret", "flower")
     with pytest.raises(AnsibleFilterError, match="password of celery is empty"):
         rabbitmq_password_hash("", "celery")
+
+
+def test_an_account_is_named_after_its_password() -> None:
+    name = account("sécret", "celery")
+    assert re.fullmatch(r"celery_[0-9a-f]{8}", name)
+    assert name == account("sécret", "celery")
+    assert len({name[-8:], account("sécret", "flower")[-8:], account("another", "celery")[-8:]}) == 3
+    with pytest.raises(AnsibleFilterError, match="password of celery is empty"):
+        account("", "celery")
 
 
 def test_a_release_is_judged_by_the_applications_own_programs() -> None:

@@ -97,6 +97,16 @@ def test_mode_counts_and_so_does_what_is_in_folders(run: Run, host: Path) -> Non
     assert result["changed_files"] == [f"{host}/conf.d/more", f"{host}/demo.conf"]
 
 
+def test_a_file_that_is_named_no_more_restarts_nothing(run: Run, host: Path) -> None:
+    (host / "conf.d").mkdir()
+    for name in ("conf.d/kept", "conf.d/gone", "other.conf"):
+        (host / name).write_text("")
+    run(files=[f"{host}/conf.d", f"{host}/other.conf"])
+    assert not run(files=[f"{host}/conf.d"])["changed"]
+    (host / "conf.d/gone").unlink()
+    assert run(files=[f"{host}/conf.d"])["changed_files"] == [f"{host}/conf.d/gone"]
+
+
 def test_own_command(run: Run, host: Path) -> None:
     run()
     (host / "demo.conf").write_text("port 2\n")
