@@ -75,7 +75,7 @@ destroy: setup  ## Remove the lab: its hosts, their data, its network and keys, 
 	@$(must_be_lab)bin/lab --destroy $(INVENTORY)
 
 # --- proof ----------------------------------------------------------------------------------------------------------
-.PHONY: test lint unit molecule chaos bench-deploy bench-redis
+.PHONY: test lint unit molecule rolling chaos bench-deploy bench-redis
 test: setup-test lint  ## Run all tests that CI runs
 	@pytest
 
@@ -94,6 +94,9 @@ unit: setup  ## Run the tests that need no host
 molecule: setup-lab  ## Prove the platform on hosts of its own: [SCENARIO=default|debian12|redis|plain|plain-redis|mishaps]
 	@MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/molecule/$(or $(SCENARIO),default) \
 	  molecule test --no-command-borders --scenario-name $(or $(SCENARIO),default) $(ARGS)
+
+rolling: setup-lab  ## Prove releases on several hosts, of inventories/lab-workers: ten minutes, not in `make test`
+	@pytest tests/rolling $(ARGS)
 
 chaos: setup-lab  ## Break lab hosts under load and count what is lost: [FAULT=F9] [BROKER=redis] [SOAK=40m] [SEED=n] [KEEP=1] [PUBLISH=1]
 	@python -m tests.faults $(if $(FAULT),--fault $(FAULT)) $(if $(BROKER),--broker $(BROKER)) $(if $(SOAK),--soak $(SOAK)) \

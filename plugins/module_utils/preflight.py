@@ -49,7 +49,7 @@ SAME_EVERYWHERE = (
         "celery_beat_enabled",
     ),
     *("celery_web_enabled", "celery_database_enabled", "celery_flower_enabled", "celery_message_signing"),
-    "celery_release",
+    *("celery_release", "celery_serial"),
 )
 SECRETS = ("_password", "_secret_key", "_signing_key")
 DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
@@ -100,6 +100,10 @@ def _whole(value: Any, least: int = 1) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
+def _share(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[1-9]\d?%|100%", value) is not None
+
+
 # --- one host's variables --------------------------------------------------------------------------------------------
 
 
@@ -119,6 +123,10 @@ def check_values(variables: Variables) -> Iterator[Problem]:
             yield Problem(
                 name, "nothing", "a text that is not empty", f"Remove {name}: one is generated, or set it from a vault."
             )
+    serial = variables.get("celery_serial", [1])
+    if not isinstance(serial, list) or not serial or not all(_whole(step) or _share(step) for step in serial):
+        allowed = "a list of numbers of hosts or shares of all, such as [1, 50%]"
+        yield Problem("celery_serial", repr(serial), allowed)
     broker = variables.get("celery_broker")
     if broker is not None and broker not in BROKERS:
         yield Problem("celery_broker", repr(broker), " or ".join(BROKERS), suggest(str(broker), BROKERS, ""))

@@ -84,17 +84,20 @@ class Health:
 class Inspector:
     """Looks at this host, once or again and again."""
 
-    def __init__(self, platform: Platform, timeout: float = 10.0, canary: bool = True) -> None:
+    def __init__(self, platform: Platform, timeout: float = 10.0, canary: bool = True, own: bool = False) -> None:
         """Prepare, look at nothing yet.
 
         Args:
             platform: what should run here.
             timeout: seconds that a canary, a broker or a web side may take to answer.
             canary: whether to send canary tasks.
+            own: send them until each worker of this host has run one, for another host's may take the first. Where
+                it has to wait for a turn it may do without.
         """
         self.platform = platform
         self.timeout = timeout
         self.canary = canary
+        self.own = own
         self._app: Celery | None = None
 
     def look(self) -> Health:
@@ -250,7 +253,28 @@ class Inspector:
         return Check("queues", queue, True, "empty")
 
     def _canaries(self, app: Celery, queues: list[str], depths: dict[str, tuple[int, int | None]]) -> list[Check]:
-        """Send one to each queue, then wait for all of them together."""
+        """Send one to each queue, and again where a worker of this host has to have run one."""
+        started = time.monotonic()
+        idle = [one for one in self._of("worker") if self.own and not _busy(_report(one.program))]
+        silent = {
+            queue: {one.node for one in idle if one.node and queue in one.queues and not depths[queue][0]}
+            for queue in queues
+        }
+        checks: dict[str, Check] = {}
+        while queues and (not checks or time.monotonic() < started + self.timeout / 2):
+            checks |= {check.name: check for check in self._round(app, queues, depths, silent)}
+            queues = [queue for queue in queues if checks[queue].ok and silent[queue]]
+        for queue in queues:
+            nodes = sorted(silent[queue] - {one.node for one in idle if _busy(_report(one.program))})
+            if nodes:  # what its processes died of went to another host
+                detail = f"other workers ran them all, {', '.join(nodes)} none"
+                checks[queue] = Check("canary", queue, False, detail, "error", f"its log is in {LOGS}")
+        return list(checks.values())
+
+    def _round(
+        self, app: Celery, queues: list[str], depths: dict[str, tuple[int, int | None]], silent: dict[str, set[str]]
+    ) -> list[Check]:
+        """Send one to each queue, then wait for all of them together. Who answers is silent no more."""
         from uuid import uuid4
 
         from . import canary
@@ -272,10 +296,14 @@ class Inspector:
                 checks.append(Check("canary", queue, False, f"not accepted: {_mask(error)}", "error", advice, seconds))
         for queue, (token, result) in sent.items():
             left = max(0.1, started + self.timeout - time.monotonic())
-            checks.append(self._canary(queue, token, result, left, started, depths[queue][0]))
+            check, node = self._canary(queue, token, result, left, started, depths[queue][0])
+            silent[queue].discard(node)
+            checks.append(check)
         return checks
 
-    def _canary(self, queue: str, token: str, result: Any, left: float, started: float, waiting: int) -> Check:
+    def _canary(
+        self, queue: str, token: str, result: Any, left: float, started: float, waiting: int
+    ) -> tuple[Check, str]:
         from celery.exceptions import TimeoutError as NotReady
 
         try:
@@ -286,7 +314,8 @@ class Inspector:
             reports = [_report(program.program) for program in self._of("worker") if queue in program.queues]
             if all(map(_busy, reports)) or (waiting and any(map(_tasks, reports))):
                 detail = f"not back after {self.timeout:g} s: its workers are busy, {waiting} tasks wait before it"
-                return Check("canary", queue, False, detail, "warning", "celery inspect active shows by what", seconds)
+                advice = "celery inspect active shows by what"
+                return Check("canary", queue, False, detail, "warning", advice, seconds), ""
             detail, advice = f"not back after {self.timeout:g} s", "see the log of its worker, and the result store"
         except Exception as error:
             seconds = time.monotonic() - started
@@ -294,11 +323,12 @@ class Inspector:
         else:
             seconds = time.monotonic() - started
             if answer.get("token") == token:
-                return Check("canary", queue, True, f"back from {answer['node']} in {seconds:.2f} s", seconds=seconds)
+                detail = f"back from {answer['node']} in {seconds:.2f} s"
+                return Check("canary", queue, True, detail, seconds=seconds), answer["node"]
             detail, advice = "came back changed", "does another platform use this broker or result store?"
         finally:
             result.backend = None  # it would unsubscribe when Python shuts down, and fail loudly
-        return Check("canary", queue, False, detail, "error", advice, seconds)
+        return Check("canary", queue, False, detail, "error", advice, seconds), ""
 
     def _database(self) -> Iterator[Check]:
         """The server of ``DATABASE_URL`` listens, where it is one that does."""
@@ -460,12 +490,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the checks as JSON")
     parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds for each answer (10)")
     parser.add_argument(
-        "--wait", type=float, default=0.0, metavar="S", help="try again until it works, at most S seconds"
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="try again until it works, at most S seconds; with the canaries until each worker of this host ran one",
     )
     parser.add_argument("--no-canary", action="store_true", help="send no canary tasks")
     options = parser.parse_args(argv)
     try:
-        inspector = Inspector(Platform.load(), options.timeout, not options.no_canary)
+        inspector = Inspector(Platform.load(), options.timeout, not options.no_canary, own=options.wait > 0)
     except PlatformError as error:
         if options.json:
             print(json.dumps({"status": STATUS[NO_CHECK], "host": socket.gethostname(), "error": str(error)}))

@@ -153,6 +153,30 @@ def test_canary(host):
     assert [check.name for check in found.checks if check.layer == "canary"] == ["celery", "low"]
 
 
+def test_a_canary_that_another_host_ran_says_nothing_of_this_one(host, monkeypatch):
+    queues = ["celery", "low", "mail"]
+    reader = WORKER | {"queues": queues}
+    inspector = host([reader], worker(queues=queues), canary=True, queues=queues)
+    inspector.own = True
+    inspector.timeout = 0.4
+    ran = {"celery": ["celery@there", "celery@here"], "low": ["celery@there"] * 1000, "mail": ["celery@there", ""]}
+
+    def answer(queue, *_):
+        node = ran[queue].pop(0)
+        return health.Check("canary", queue, bool(node), f"back from {node}" if node else "not back"), node
+
+    monkeypatch.setattr(inspector, "_canary", answer)
+    said = {check.name: check.detail for check in inspector.look().checks if check.layer == "canary"}
+    assert said == {
+        "celery": "back from celery@here",
+        "low": "other workers ran them all, celery@here none",
+        "mail": "not back",
+    }
+    with inspector._app.connection() as connection:
+        for queue in ran:
+            connection.default_channel._purge(queue)
+
+
 def test_canary_behind_busy_workers_is_a_warning(host):
     inspector = host([WORKER], worker(active=2), canary=True)
     inspector.timeout = 0.3

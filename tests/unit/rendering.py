@@ -100,6 +100,8 @@ class Platform:
                 for number, name in enumerate(hosts, start=1)
             },
             "ansible_play_hosts": hosts,
+            "ansible_play_hosts_all": hosts,
+            "ansible_play_batch": [host],
             "ansible_check_mode": False,
             "ansible_playbook_python": "/controller/bin/python",
             "ansible_facts": {

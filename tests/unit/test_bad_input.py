@@ -45,17 +45,19 @@ WORDS = {
 }
 
 
-def inventory_of(folder: Path, variables: Mapping[str, Any], **host: Any) -> Path:
-    """An inventory of one host.
+def inventory_of(folder: Path, variables: Mapping[str, Any], *workers: str, **host: Any) -> Path:
+    """An inventory of one host, a.
 
     Args:
         folder: an empty one.
         variables: what the inventory sets.
+        workers: further hosts, which only work.
         host: how to connect.
     """
     inventory = folder / "inventory"
     inventory.mkdir()
     hosts = {name: {"hosts": {"a": host}} for name in GROUPS}
+    hosts["workers"]["hosts"] |= dict.fromkeys(workers, host)
     (inventory / "hosts.yml").write_text(yaml.safe_dump({**hosts, "all": {"vars": dict(variables)}}))
     return inventory
 
@@ -148,20 +150,25 @@ def test_a_host_that_cannot_be_used_is_said(tmp_path: Path, host: dict[str, Any]
     [
         (
             ("restart.yml", "-e", "restart_program=celry"),
-            "Nothing was restarted: there is no program celry. There are: celery, celerybeat, web, flower",
+            "Nothing was restarted: there is no program celry. There are: celery, celery-low, celerybeat, web, flower",
         ),
-        (("drain.yml", "site.yml", "-e", "drain_host=b"), "b was given, and HOST=… has to be one of: a"),
-        (("drain.yml", "site.yml", "-e", "drain_host="), "no host was given, and HOST=… has to be one of: a"),
+        (("drain.yml", "site.yml", "-e", "drain_host=c"), "c was given, and HOST=… has to be one of: a, b"),
+        (("drain.yml", "site.yml", "-e", "drain_host="), "no host was given, and HOST=… has to be one of: a, b"),
+        (
+            ("drain.yml", "site.yml", "-e", '{"drain_host": "b", "drain": true}'),
+            "Nothing was changed: without b no worker would read low, mail. Give a worker on another host these queues",
+        ),
         (
             ("site.yml", "-e", "celery_release=last"),
             "allowed: new, previous, current, or an id that `make releases` shows",
         ),
     ],
-    ids=["no such program", "no such host", "no host", "no id"],
+    ids=["no such program", "no such host", "no host", "the only reader of a queue", "no id"],
 )
 def test_a_verb_refuses_what_it_cannot_do(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     host = LOCAL | {"ansible_become_exe": "/nowhere/sudo"}  # were anything let through, it would end there
     playbooks = [f"playbooks/{word}" if word.endswith(".yml") else word for word in words]
-    told = run_playbook("-i", inventory_of(tmp_path, GOOD, **host), *playbooks)
+    workers = [{"name": "celery", "queues": ["celery"]}, {"name": "low", "queues": ["low", "mail"], "hosts": ["b"]}]
+    told = run_playbook("-i", inventory_of(tmp_path, GOOD | {"celery_workers": workers}, "b", **host), *playbooks)
     assert not told.startswith("exit 0"), told
     assert said in told, told

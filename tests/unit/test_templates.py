@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.template import trust_as_template
 from ansible_collections.celery_on_hosts.platform.plugins.lookup import rsa_key
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -369,6 +370,42 @@ def test_hosts_find_each_other_by_address() -> None:
     on_a = Platform(groups=groups, host="a")
     assert "@127.0.0.1:5672/celery'" in on_a.text("celery", "/etc/celery/environment")
     assert "listeners.tcp.2 = 192.0.2.1:5672" in on_a.text("rabbitmq", "/etc/rabbitmq/rabbitmq.conf")
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_release_goes_to_one_host_first_where_something_runs(fresh: bool) -> None:
+    platform = Platform(groups={name: ["a"] for name in GROUPS} | {"workers": ["a", "b", "c"]})
+    for known in platform.magic["hostvars"].values():
+        known["__platform_unpacked"] = {"ansible_job_id": "j1"} if fresh else {"changed": False}
+    assert platform.variable("platform", "_platform_serial") == (["100%"] if fresh else [1, "50%"])
+    platform.magic["hostvars"]["b"]["__platform_unpacked"] = {"changed": False}  # one of them runs something
+    platform.magic["hostvars"]["a"]["celery_serial"] = [2]
+    assert platform.variable("platform", "_platform_serial") == [2]
+
+
+@pytest.mark.parametrize(
+    ("host", "others", "said"),
+    [
+        ("a", ["b"], "No other host was touched."),
+        ("b", [], "On a it works and stays: make rollback TO=0ld goes back there too."),
+    ],
+)
+def test_a_bad_release_is_kept_from_the_hosts_that_follow(host: str, others: list[str], said: str) -> None:
+    groups = {name: ["a"] for name in GROUPS} | {"workers": ["a", "b"], "monitoring": ["c"]}
+    platform = Platform(groups=groups, host=host)
+    assert platform.variable("celery", "_celery_hosts_after") == others
+    handed = {"celery_worked_release": "0ld", "_celery_reason": "it is odd"}
+    told = platform.value("celery", platform.variables("celery")["_celery_went_back"], **handed)
+    assert said in told.splitlines()
+
+
+def test_release_commands_run_once_and_not_once_a_step() -> None:
+    (task,) = [task for task in role_tasks("celery") if task["name"] == "Run the release's own commands"]
+    assert "run_once" not in task
+    groups = {name: ["a"] for name in GROUPS} | {"workers": ["a", "b"]}
+    when = trust_as_template(f"{{{{ {task['when']} }}}}")
+    ran = {host: Platform(groups=groups, host=host).value("celery", when) for host in ("a", "b")}
+    assert ran == {"a": True, "b": False}
 
 
 # --- secrets ---------------------------------------------------------------------------------------------------------

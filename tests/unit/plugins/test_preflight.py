@@ -42,7 +42,7 @@ def platform(hosts: tuple[str, ...] = ("a",), **changes: Any) -> dict[str, Any]:
     values = {name: value for name, value in values.items() if value is not ...}
     return {
         "groups": {name: [hosts[0]] for name in GROUPS} | {"workers": list(hosts), "all": list(hosts)},
-        "known": [*GOOD, "celery_flower_password", "celery_signing_key", "celery_message_signing"],
+        "known": [*GOOD, "celery_flower_password", "celery_signing_key", "celery_message_signing", "celery_serial"],
         "sources": {"/app": {"exists": True, "packages": ["celery", "django"]}},
         "hosts": {host: {"vars": dict(values), "user": list(changes), "facts": {}} for host in hosts},
     }
@@ -66,6 +66,8 @@ def test_good() -> None:
     [
         ({"celery_broker": "rabitmq"}, ["celery_broker", "'rabitmq'", "rabbitmq or redis", "Did you mean rabbitmq?"]),
         ({"celery_redis_transport": "atomc"}, ["celery_redis_transport", "atomic or stock", "Did you mean atomic?"]),
+        ({"celery_serial": 1}, ["celery_serial", "1", "such as [1, 50%]"]),
+        ({"celery_serial": [1, "150%"]}, ["celery_serial", "[1, '150%']"]),
         ({"celery_app": ""}, ["celery_app", "what `celery -A` takes"]),
         ({"celery_app": "my-app"}, ["'my-app'"]),
         ({"celery_beat_enabled": "no"}, ["celery_beat_enabled", "true or false, without quotes"]),

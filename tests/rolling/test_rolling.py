@@ -1,0 +1,223 @@
+"""Releases on several hosts: inventories/lab-workers, on hosts of this test's own. The tests build on each other.
+
+Not a part of `make test`, for it takes ten minutes on two cores: `make rolling`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hosts.support import ROOT, eventually
+
+FIRST, *OTHERS = HOSTS = ["celery1", "worker1", "worker2"]
+# What only a worker runs into.
+DIES = """
+import sys
+if "worker" in sys.argv:
+    raise SystemExit("this release has no workers")
+"""
+# A worker is up and consumes, and each task ends its process: what it took goes to another worker.
+TAKES_AND_DIES = """
+import os
+from celery.signals import task_prerun
+task_prerun.connect(lambda **_: os._exit(1), weak=False)
+"""
+# Which ports are open, as another host sees them.
+OPEN = """
+import socket
+def is_open(port):
+    with socket.socket() as there:
+        there.settimeout(3)
+        return there.connect_ex(("celery1", port)) == 0
+print([port for port in (22, 80, 4369, 5432, 5555, 5672, 6379, 8000, 9001, 15672, 25672) if is_open(port)])
+"""
+
+State = dict[str, Any]
+
+
+class Lab:
+    """The hosts, and the verbs on them.
+
+    Args:
+        inventory: a copy of inventories/lab-workers.
+    """
+
+    def __init__(self, inventory: Path) -> None:
+        self.inventory = inventory
+
+    def make(self, *words: str, works: bool = True) -> str:
+        """Run a verb, and return what it says."""
+        done = subprocess.run(
+            ["make", *words, f"INVENTORY={self.inventory.relative_to(ROOT)}"],
+            cwd=ROOT,
+            env=os.environ | {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) == works, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def run(self, host: str, command: str) -> str:
+        """Run a command on a host, as root."""
+        done = subprocess.run(
+            [ROOT / "bin/ssh", self.inventory, host, command], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def state(self, host: str) -> State:
+        """The release that is current on a host, and the main process of each program."""
+        said = self.run(host, "readlink /opt/celery/current; supervisorctl status")
+        programs = dict(re.findall(r"^(\S+) +RUNNING +pid (\d+)", said, re.MULTILINE))
+        return {"current": said.splitlines()[0].removeprefix("releases/"), "programs": programs}
+
+    def states(self) -> dict[str, State]:
+        """The same of every host, when no old worker finishes what it holds any more."""
+        return eventually(
+            lambda: {host: self.state(host) for host in HOSTS}, lambda seen: "leaving" not in str(seen), within=60
+        )
+
+    def nodes(self) -> set[str]:
+        """The workers that answer."""
+        return set(json.loads(self.run(FIRST, "celery -A tasks inspect ping --json")))
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Hosts that are deployed to once, and removed in the end."""
+    inventory = ROOT / ".cache/rolling/inventory"
+    lab = Lab(inventory)
+    if inventory.exists():  # of a run that was cut off
+        lab.make("destroy")
+    shutil.rmtree(inventory, ignore_errors=True)
+    left_out = shutil.ignore_patterns(".lab", "lab_hosts.yml", "secrets")
+    shutil.copytree(ROOT / "inventories/lab-workers", inventory, ignore=left_out)
+    try:
+        lab.make("deploy")
+        yield lab
+    finally:
+        lab.make("destroy")
+
+
+def changed(folder: Path, code: str) -> str:
+    """The application with more code, as a variable for the command line."""
+    shutil.copytree(ROOT / "app", folder / "app", ignore=shutil.ignore_patterns(".*", "__pycache__", "tests"))
+    with (folder / "app/tasks/tasks.py").open("a", encoding="utf-8") as file:
+        file.write(code)
+    return f"-e celery_app_source={folder}/app"
+
+
+def test_every_host_works(lab: Lab) -> None:
+    """A second deployment finds nothing to do."""
+    assert lab.nodes() == {f"celery@{host}" for host in HOSTS}
+    status = lab.make("status")
+    for host in HOSTS:
+        assert re.search(rf"^{host} +healthy ", status, re.MULTILINE), status
+    lab.make("releases")
+    assert "nothing to change" in lab.make("deploy")
+
+
+def test_other_hosts_reach_what_they_need(lab: Lab) -> None:
+    """And neither gunicorn, Flower, supervisord nor Erlang."""
+    assert json.loads(lab.run("worker1", f"python3 -c '{OPEN}'")) == [22, 80, 5432, 5672, 6379, 15672]
+
+
+@pytest.mark.parametrize("code", [DIES, TAKES_AND_DIES], ids=["its worker dies", "its tasks die"])
+def test_a_bad_release_stays_on_the_first_host(lab: Lab, tmp_path: Path, code: str) -> None:
+    """It goes back there; nothing happened on the others, and they refuse it too."""
+    before = lab.states()
+    release = f"{changed(tmp_path, code)} -e celery_health_timeout=20"
+    said = lab.make("release", f"ARGS={release}", works=False)
+    assert "does not work" in said
+    assert "No other host was touched." in said
+    after = lab.states()
+    assert {host: after[host] for host in OTHERS} == {host: before[host] for host in OTHERS}
+    assert after[FIRST]["current"] == before[FIRST]["current"]
+    listed = lab.make("releases")
+    for host in HOSTS:
+        assert re.search(rf"! {host}: \w+ is bad: ", listed), listed
+    refused = lab.make("release", f"ARGS={release}", "LIMIT=worker1", works=False)
+    assert "is marked bad since" in refused
+    lab.run(FIRST, "celery-dead drop --all --yes || true")  # what killed its process again and again
+
+
+def test_a_release_goes_from_host_to_host(lab: Lab, tmp_path: Path) -> None:
+    """The first one alone, then the others; its commands run once; no task is lost."""
+    before = lab.state(FIRST)["current"]
+    code = "from tasks import count; print(*[count.delay(1).id for _ in range(60)])"
+    sent = lab.run(FIRST, f"celery-python -c '{code}'").split()
+    variables = tmp_path / "variables.json"
+    command = "python -c \"open('/var/lib/celery/ran','a').write('x')\""
+    variables.write_text(json.dumps({"celery_app_release_commands": [command]}))
+    lab.make("release", f"ARGS={changed(tmp_path, '# another one')} -e @{variables}")
+    current = {state["current"] for state in lab.states().values()}
+    assert len(current) == 1
+    assert before not in current
+    lab.make("releases")
+    ran = {host: lab.run(host, "cat /var/lib/celery/ran 2>/dev/null || true") for host in HOSTS}
+    assert ran == {FIRST: "x"} | dict.fromkeys(OTHERS, "")
+    written = "json.load(open('/opt/celery/releases.json'))['worked'][-1]['time']"
+    worked = [lab.run(host, f'python3 -c "import json; print({written})"') for host in HOSTS]
+    assert worked == sorted(worked)
+    code = f"import tasks; print({{tasks.app.AsyncResult(id).state for id in {sent}}})"
+    eventually(lambda: lab.run(FIRST, f'celery-python -c "{code}"'), lambda said: said == "{'SUCCESS'}\n", within=90)
+
+
+def test_all_hosts_go_back(lab: Lab) -> None:
+    """Each runs what it ran before."""
+    before = {state["current"] for state in lab.states().values()}
+    lab.make("rollback")
+    after = {state["current"] for state in lab.states().values()}
+    assert len(after) == 1
+    assert after != before
+
+
+def test_a_program_is_restarted_on_every_host(lab: Lab) -> None:
+    """And no other one."""
+    before = lab.states()
+    lab.make("restart", "PROGRAM=celery")
+    after = lab.states()
+    for host in HOSTS:
+        pids = before[host]["programs"], after[host]["programs"]
+        assert [name for name in pids[0] if pids[0][name] != pids[1].get(name)] == ["celery"]
+
+
+def test_a_host_is_drained(lab: Lab, tmp_path: Path) -> None:
+    """Not where it alone reads a queue. It stays so through a deployment and a reboot."""
+    workers = [
+        {"name": "celery", "queues": ["celery"]},
+        {"name": "low", "queues": ["low"], "hosts": ["worker1"]},
+    ]
+    variables = tmp_path / "variables.json"
+    variables.write_text(json.dumps({"celery_workers": workers}))
+    refused = lab.make("drain", "HOST=worker1", f"ARGS=-e @{variables}", works=False)
+    assert "without worker1 no worker would read low" in refused
+
+    before = lab.states()
+    lab.make("drain", "HOST=worker1")
+    lab.make("deploy")
+    after = lab.states()
+    assert after.pop("worker1")["programs"] == {}
+    assert after == {host: before[host] for host in after}
+    hosts = (lab.inventory / "lab_hosts.yml").read_text()
+    (container,) = re.findall(r"lab_container: (\S+-worker1)$", hosts, re.MULTILINE)
+    podman = ["podman"] if os.getuid() == 0 else ["sudo", "-n", "podman"]
+    subprocess.run([*podman, "restart", container], check=True, capture_output=True, cwd="/run")
+    lab.make("status")
+    assert lab.nodes() == {"celery@celery1", "celery@worker2"}
+    assert "worker1: its workers are out of service" in lab.make("releases")
+
+    lab.make("undrain", "HOST=worker1")
+    assert lab.nodes() == {f"celery@{host}" for host in HOSTS}
+    assert {host: lab.state(host) for host in after} == after
