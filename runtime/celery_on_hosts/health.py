@@ -266,7 +266,7 @@ class Inspector:
             queues = [queue for queue in queues if checks[queue].ok and silent[queue]]
         for queue in queues:
             nodes = sorted(silent[queue] - {one.node for one in idle if _busy(_report(one.program))})
-            if nodes:  # what its processes died of went to another host
+            if nodes:  # they took none, or what they took went to another host
                 detail = f"other workers ran them all, {', '.join(nodes)} none"
                 checks[queue] = Check("canary", queue, False, detail, "error", f"its log is in {LOGS}")
         return list(checks.values())

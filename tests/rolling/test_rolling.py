@@ -137,7 +137,7 @@ def test_other_hosts_reach_what_they_need(lab: Lab) -> None:
 def test_a_bad_release_stays_on_the_first_host(lab: Lab, tmp_path: Path, code: str) -> None:
     """It goes back there; nothing happened on the others, and they refuse it too."""
     before = lab.states()
-    release = f"{changed(tmp_path, code)} -e celery_health_timeout=20"
+    release = f"{changed(tmp_path, code)} -e '{{\"celery_health_timeout\": 20}}'"
     said = lab.make("release", f"ARGS={release}", works=False)
     assert "does not work" in said
     assert "No other host was touched." in said

@@ -370,6 +370,9 @@ def test_hosts_find_each_other_by_address() -> None:
     on_a = Platform(groups=groups, host="a")
     assert "@127.0.0.1:5672/celery'" in on_a.text("celery", "/etc/celery/environment")
     assert "listeners.tcp.2 = 192.0.2.1:5672" in on_a.text("rabbitmq", "/etc/rabbitmq/rabbitmq.conf")
+    rules = on_a.text("postgresql", "/etc/postgresql/17/main/pg_hba.conf").splitlines()[2:]
+    assert rules == sorted(rules), "in one order, or the second deployment would change it"
+    assert len(rules) == 3
 
 
 @pytest.mark.parametrize("fresh", [True, False])
