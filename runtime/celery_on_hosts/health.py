@@ -281,9 +281,7 @@ class Inspector:
 
         started = time.monotonic()
         retry = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
-        options: dict[str, Any] = {"retry_policy": retry, "confirm_timeout": self.timeout}
-        if self.platform.broker == "redis":
-            options["expires"] = 600  # on RabbitMQ an expired canary would end among the dead letters
+        options: dict[str, Any] = {"retry_policy": retry, "confirm_timeout": self.timeout, "expires": 600}
         sent: dict[str, tuple[str, Any]] = {}
         checks: list[Check] = []
         for queue in queues:

@@ -56,12 +56,22 @@ def _delay_routing_key(countdown: int, routing_key: str) -> Any:
     return _calculate_routing_key(max(countdown, 1), routing_key)
 
 
+def _expire_in_a_worker(headers: dict[str, Any], properties: dict[str, Any], **_: Any) -> None:
+    """Leave it to a worker to discard what has expired, as on Redis, and to write REVOKED as its result.
+
+    Celery sends `expires` to RabbitMQ as well, which would move the message to the dead letters, with no result.
+    """
+    if headers.get("expires"):
+        properties.pop("expiration", None)
+
+
 def _use_rabbitmq() -> None:
     """Let RabbitMQ's URLs use our transports in this process, and short delays work."""
     for scheme, name in (("amqp", "Transport"), ("pyamqp", "Transport"), ("amqps", "SSLTransport")):
         transport.TRANSPORT_ALIASES[scheme] = f"celery_on_hosts.transport:{name}"
         transport._transport_cache.pop(scheme, None)
     base.calculate_routing_key = _delay_routing_key
+    signals.before_task_publish.connect(_expire_in_a_worker, weak=False)
 
 
 def _use_redis() -> None:

@@ -165,6 +165,17 @@ def test_a_delay_below_a_second_is_not_refused(platform):
     assert base.calculate_routing_key(0, "low").endswith(".0.1.low")
 
 
+def test_what_expires_is_left_to_a_worker(platform):
+    platform(queues=["expiring"])
+    app = make()
+    app.send_task("add", expires=60)
+    app.send_task("add", expiration=60)  # the application's own words to the broker
+    with app.connection_for_read() as connection:
+        first, second = (connection.default_channel.basic_get("expiring", no_ack=True) for _ in range(2))
+    assert first.headers["expires"]
+    assert ("expiration" in first.properties, second.properties["expiration"]) == (False, "60000")
+
+
 def test_canary_is_registered_in_every_app(platform):
     platform()
     first, second = make(), make()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -116,6 +117,17 @@ def test_a_parked_task_is_dropped_when_that_is_meant(site: Site, task: str) -> N
     assert f"dropped: {task}" in dead(site, f"drop {task} --yes")
     assert f"{task} is not parked" in dead(site, f"show {task}", status=1)
     assert site.states([task]) == {"PENDING": 1}
+    assert "0 of 0 parked" in dead(site)
+
+
+def test_a_task_that_expires_is_discarded_and_not_parked(site: Site, lane: str) -> None:
+    """By the worker that would have run it, however long it waited."""
+    site.run(f"celery -A tasks control cancel_consumer {lane}")
+    (sent,) = site.send(f"[add.apply_async((2, 3), queue={lane!r}, expires=1)]")
+    time.sleep(3)  # it expires; nothing else tells that a broker leaves it alone
+    assert "0 of 0 parked" in dead(site)
+    site.run(f"celery -A tasks control -d {reader(site, lane)} add_consumer {lane}")
+    eventually(lambda: site.states([sent]), lambda states: states == {"REVOKED": 1})
     assert "0 of 0 parked" in dead(site)
 
 
