@@ -57,7 +57,7 @@ drain undrain:
 	@$(play) playbooks/drain.yml playbooks/site.yml --tags release $(service) -e '{"drain": $(if $(filter drain,$@),true,false)}'
 
 rotate: setup  ## Replace the generated passwords of brokers and database, and Flower's, by new ones, without an outage
-	@$(play) playbooks/rotate.yml playbooks/site.yml
+	@$(play) playbooks/site.yml -e celery_release=current -e '{"celery_rotate": true}'
 
 dead: setup  ## See to parked messages: [DO=list|show|retry|drop] [ID='…'|--all] [ARGS='…'] [HOST=…]
 	@bin/ssh $(INVENTORY) '$(or $(HOST),workers[0])' 'celery-dead $(or $(DO),list) $(subst ','\'',$(value ID) $(value ARGS))'

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -35,7 +36,7 @@ def rabbitmq_password_hash(password: str, user: str) -> str:
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
-def account(password: str, name: str) -> str:
+def account(password: str, name: str, key: str) -> str:
     """Return the name of the account that has a password: `celery_` and eight digits that follow from both.
 
     With another password it is another account, so that the one before goes on working beside it.
@@ -43,14 +44,15 @@ def account(password: str, name: str) -> str:
     Args:
         password: the password.
         name: what the account's name begins with.
+        key: a secret. Many may read the name, and without the key nobody can try passwords by it.
 
     Raises:
         AnsibleFilterError: the password is empty.
     """
     if not password:
         raise _Error(f"account: the password of {name} is empty")
-    digits = hashlib.sha256(f"{name}\0{password}".encode()).hexdigest()[:8]
-    return f"{name}_{digits}"
+    digest = hmac.digest(key.encode(), f"{name}\0{password}".encode(), "sha256").hex()
+    return f"{name}_{digest[:8]}"
 
 
 def _pairs(variables: Any, filter_name: str) -> list[tuple[str, str]]:

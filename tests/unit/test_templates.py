@@ -578,5 +578,26 @@ def test_passwords_of_before_go_when_all_hosts_have_the_new_ones() -> None:
     for name in "cd":
         hosts[name]["__platform_renewed"] = True
     assert platform.variable("platform", "_platform_left_out") == []
-    platform.magic["ansible_check_mode"] = True
-    assert platform.variable("platform", "_platform_replaces") is False
+
+
+def test_programs_are_not_told_passwords_that_services_do_not_take() -> None:
+    groups = {name: ["a"] for name in GROUPS} | {"workers": ["b", "c"], "database": ["d"]}
+    platform = Platform(groups=groups, host="a")
+    digest = platform.variable("platform", "_platform_passwords")
+    hosts = platform.magic["hostvars"]
+
+    def unaware(*reached: str, tags: str = "all", **digests: str) -> object:
+        for name, facts in hosts.items():
+            facts["ansible_facts"] = {"ansible_local": {"celery_passwords": {"digest": digests.get(name, digest)}}}
+        platform.magic |= {"ansible_play_hosts_all": list(reached), "ansible_run_tags": [tags]}
+        return platform.variable("platform", "_platform_unaware")
+
+    assert unaware(*"abcd", a="another", d="another") == [], "a deployment tells them"
+    assert unaware(*"abcd", tags="release") == [], "they know"
+    assert unaware(*"abcd", tags="release", d="another") == ["d"]
+    assert unaware("b") == []
+    assert unaware("b", a="another") == ["a"], "LIMIT= leaves it out"
+    assert unaware("a", "b", a="another", d="another") == ["d"]
+    hosts["d"]["ansible_facts"] = {}
+    platform.magic["ansible_play_hosts_all"] = ["a", "b"]
+    assert platform.variable("platform", "_platform_unaware") == ["d"], "never deployed to, or it did not answer"

@@ -85,12 +85,13 @@ def test_rabbitmq_password_hash() -> None:
 
 
 def test_an_account_is_named_after_its_password() -> None:
-    name = account("sécret", "celery")
+    name = account("sécret", "celery", "key")
     assert re.fullmatch(r"celery_[0-9a-f]{8}", name)
-    assert name == account("sécret", "celery")
-    assert len({name[-8:], account("sécret", "flower")[-8:], account("another", "celery")[-8:]}) == 3
+    assert name == account("sécret", "celery", "key")
+    others = [account("sécret", "flower", "key"), account("another", "celery", "key"), account("sécret", "celery", "k")]
+    assert len({one[-8:] for one in [name, *others]}) == 4
     with pytest.raises(AnsibleFilterError, match="password of celery is empty"):
-        account("", "celery")
+        account("", "celery", "key")
 
 
 def test_a_release_is_judged_by_the_applications_own_programs() -> None:
