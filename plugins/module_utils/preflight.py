@@ -139,8 +139,8 @@ def check_values(variables: Variables) -> Iterator[Problem]:
         yield Problem(
             "celery_redis_transport",
             "stock: a worker that is killed while it takes a task loses it; what else it had in hand waits for "
-            "celery_redis_visibility_timeout; a task that kills its worker each time comes back without end; one that a "
-            "worker does not know, such as a new one in the middle of a release, is dropped",
+            "celery_redis_visibility_timeout; a task that kills its worker each time comes back without end; one that "
+            "a worker does not know, such as a new one in the middle of a release, is dropped",
             "atomic, which loses none",
             "Remove it, unless tasks may be lost.",
             "warning",
