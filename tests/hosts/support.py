@@ -277,12 +277,10 @@ class Site:
             words: the verb and its variables, such as ``PROGRAM=celery``.
             works: whether it has to end well, or badly.
         """
-        # Not what Molecule or pytest have set for themselves.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
         done = subprocess.run(
             ["make", *words, f"INVENTORY={self.platform.inventory.relative_to(ROOT)}"],
             cwd=ROOT,
-            env=environment | {"ANSIBLE_NOCOLOR": "1"},
+            env=as_in_a_shell(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -323,6 +321,13 @@ class Site:
                 return False
 
         eventually(lets_us_in, bool, within=60)
+
+
+def as_in_a_shell() -> dict[str, str]:
+    """The environment, without what Molecule, pytest or the `make` that runs the tests have set for themselves."""
+    ours = {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL", "ARGS"}
+    kept = {name: value for name, value in os.environ.items() if name not in ours and not name.startswith("ANSIBLE_")}
+    return kept | {"ANSIBLE_NOCOLOR": "1", "NO_COLOR": "1"}
 
 
 def eventually(look: Callable[[], T], good: Callable[[T], Any], within: float = 30.0) -> T:

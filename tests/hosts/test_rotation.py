@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -83,8 +84,22 @@ def pids(site: Site) -> dict[str, str]:
     return {service: pid for service, pid in said.items() if pid != "0"}
 
 
+def taken(site: Site) -> dict[str, int]:
+    """How many passwords each service takes, by client."""
+    redis = site.run("REDISCLI_AUTH=$(cat /etc/redis/root.password) redis-cli --user root ACL LIST")
+    found = {f"redis {rule.split()[1]}": rule.count(" #") for rule in redis.splitlines()}
+    roles = site.run("runuser -u postgres -- psql -Atc \"SELECT rolname FROM pg_roles WHERE rolname ~ '^celery_'\"")
+    found["postgresql celery"] = len(roles.split())
+    if site.platform.broker == "rabbitmq":
+        users = site.run("rabbitmqctl --node rabbit@localhost --silent list_users").splitlines()
+        found |= Counter(f"rabbitmq {user.split()[0].partition('_')[0]}" for user in users)
+    return found
+
+
 def test_passwords_are_replaced_without_an_outage(site: Site) -> None:
     """One of before is refused when the last program that has it is gone, and not earlier."""
+    clients = taken(site)
+    assert set(clients.values()) <= {0, 1}, clients
     before, services, product = dict(site.platform.secrets), pids(site), f"tea {uuid.uuid4()}"
     seen: dict[str, Any] = {}
     trying = threading.Thread(target=lambda: seen.update(site.python(OLD)), daemon=True)
@@ -106,6 +121,7 @@ def test_passwords_are_replaced_without_an_outage(site: Site) -> None:
 
     assert set(seen["refused"]) == {"broker", "results", "database"}, json.dumps(seen)
     assert [had for _, had in seen["refused"].values()] == [[], [], []], json.dumps(seen)
+    assert taken(site) == clients
     assert pids(site) == services
     del site.platform.secrets
     after = site.platform.secrets

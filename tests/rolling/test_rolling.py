@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.hosts.support import ROOT, eventually
+from tests.hosts.support import ROOT, as_in_a_shell, eventually
 
 FIRST, *OTHERS = HOSTS = ["celery1", "worker1", "worker2"]
 # What only a worker runs into.
@@ -65,7 +65,7 @@ class Lab:
         done = subprocess.run(
             ["make", *words, f"INVENTORY={self.inventory.relative_to(ROOT)}"],
             cwd=ROOT,
-            env=os.environ | {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"},
+            env=as_in_a_shell(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
