@@ -387,15 +387,22 @@ def test_a_release_goes_to_one_host_first_where_something_runs(fresh: bool) -> N
 
 
 @pytest.mark.parametrize(
-    ("host", "others", "said"),
+    ("worked", "begun", "others", "said"),
     [
-        ("a", ["b"], "No other host was touched."),
-        ("b", [], "On a it works and stays: make rollback TO=0ld goes back there too."),
+        ([], ["a"], ["b", "c"], "No other host was touched."),
+        (["a"], ["b", "c"], [], "On a it works and stays: make rollback TO=0ld goes back there too."),
     ],
 )
-def test_a_bad_release_is_kept_from_the_hosts_that_follow(host: str, others: list[str], said: str) -> None:
-    groups = {name: ["a"] for name in GROUPS} | {"workers": ["a", "b"], "monitoring": ["c"]}
-    platform = Platform(groups=groups, host=host)
+def test_a_bad_release_is_kept_from_the_hosts_that_follow(
+    worked: list[str], begun: list[str], others: list[str], said: str
+) -> None:
+    groups = {name: ["a"] for name in GROUPS} | {"workers": ["a", "b", "c"], "monitoring": ["d"]}
+    platform = Platform(groups=groups, host=begun[0])
+    for host in [*worked, *begun]:
+        platform.magic["hostvars"][host]["__celery_files"] = {"changed": True}
+    for host in worked:
+        platform.magic["hostvars"][host]["__celery_remembered"] = {"changed": True}
+    assert platform.variable("celery", "_celery_hosts_now") == begun
     assert platform.variable("celery", "_celery_hosts_after") == others
     handed = {"celery_worked_release": "0ld", "_celery_reason": "it is odd"}
     told = platform.value("celery", platform.variables("celery")["_celery_went_back"], **handed)
