@@ -112,12 +112,13 @@ class _Transport(xmlrpc.client.Transport):
 def split(content: str, owner: str) -> dict[str, str]:
     """The text of each program's file, by program name.
 
-    Raises ValueError for a section that is no program, text before the first section or two programs of one name.
+    Raises ValueError for a section that is no program, text but comments before the first section or two programs of
+    one name.
     """
     header = f"; Managed by Ansible for {owner}. Changes here are lost.\n"
     files: dict[str, str] = {}
     for section in re.split(r"^(?=\[)", content, flags=re.MULTILINE):
-        if not section.strip():
+        if all(not line or line.startswith(";") for line in section.splitlines()):
             continue
         match = re.match(r"\[program:([^]\s]+)\]", section)
         if not match:

@@ -253,6 +253,12 @@ def test_a_program_that_is_no_more_wanted_goes(supervisord: Supervisord) -> None
     assert not (supervisord.programs / "celery-old.conf").exists()
 
 
+def test_all_programs_go_where_none_is_wanted(supervisord: Supervisord) -> None:
+    supervisord.apply(program("celery"))
+    assert supervisord.apply("; none\n\n")["programs"] == {"celery": "removed"}
+    assert supervisord.pids() == {}
+
+
 def test_programs_of_others_are_left_alone(supervisord: Supervisord) -> None:
     (supervisord.programs / "theirs.conf").write_text(program("theirs"))
     supervisord.apply(program("flower"), owner="flower")

@@ -519,6 +519,13 @@ def test_a_drained_host_has_no_workers_and_keeps_the_rest() -> None:
     assert int(call["timeout"]) == 960, "what stops has its time"
 
 
+def test_a_drained_host_that_only_works_has_no_programs_and_says_so() -> None:
+    platform = Platform(groups={name: ["a"] for name in GROUPS} | {"workers": ["a", "b"]}, host="b")
+    platform.magic["ansible_facts"]["ansible_local"] = {"celery": {"drained": True}}
+    assert programs(platform) == {}
+    assert platform.programs().strip(), "an empty text is none to Ansible, which would leave all as it is"
+
+
 # --- wrappers --------------------------------------------------------------------------------------------------------
 
 
