@@ -108,8 +108,7 @@ class Inspector:
         consuming = [self._consuming(program, reports[program.program]) for program in self._of("worker")]
         checks += consuming
         if self.platform.drained:
-            advice = "make undrain HOST=… starts them again"
-            checks.append(Check("consuming", "workers", False, "stopped: this host is drained", "warning", advice))
+            checks.append(self._drained())
         with ThreadPoolExecutor() as pool:
             answers = [pool.submit(self._http, program, releases) for program in self._of("web", "flower")]
             if consuming:
@@ -132,7 +131,7 @@ class Inspector:
             if running:
                 return Check("process", name, False, f"pid {running} is up but has not reported yet", advice=advice)
             return Check("process", name, False, "is not running", advice=f"supervisorctl start {name}; {advice}")
-        if b"celery" not in _proc(pid, "cmdline"):
+        if not _alive(report):
             report.clear()  # what a dead process said says nothing about the other layers
             return Check("process", name, False, f"pid {pid}, which reported last, is gone", advice=advice)
         releases[name] = report.get("release")
@@ -164,6 +163,20 @@ class Inspector:
             return Check("consuming", name, False, f"its main loop has stood still for {_span(age)}", advice=advice)
         detail = f"{', '.join(sorted(queues))}; {report.get('active', 0)} of {report.get('concurrency', '?')} busy"
         return Check("consuming", name, True, detail)
+
+    def _drained(self) -> Check:
+        """No worker of the host goes on, whatever it is called."""
+        reports = {path.stem: _report(path.stem) for path in _run_dir().glob("*.json")}
+        going = sorted(
+            name
+            for name, report in reports.items()
+            if report.get("queues") and report.get("state") != "stopping" and _alive(report)
+        )
+        if going:
+            detail = f"this host is drained, and {', '.join(going)} works on"
+            return Check("consuming", "workers", False, detail, advice="make drain HOST=… once more")
+        advice = "make undrain HOST=… starts them again"
+        return Check("consuming", "workers", False, "stopped: this host is drained", "warning", advice)
 
     def _beat(self, program: Program, report: dict[str, Any]) -> Check:
         if not report:
@@ -378,13 +391,21 @@ class Inspector:
         return Check("release", "current", False, f"{text}; current is {current}", "error", advice)
 
 
+def _run_dir() -> Path:
+    return Path(os.environ.get("CELERY_RUN_DIR") or "/run/celery")
+
+
 def _report(program: str) -> dict[str, Any]:
-    folder = Path(os.environ.get("CELERY_RUN_DIR") or "/run/celery")
     try:
-        report = json.loads((folder / f"{program}.json").read_text(encoding="utf-8"))
+        report = json.loads((_run_dir() / f"{program}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return report if isinstance(report, dict) else {}
+
+
+def _alive(report: dict[str, Any]) -> bool:
+    """Whether the process that reported is there, and no other has got its number."""
+    return b"celery" in _proc(int(report.get("pid") or 0), "cmdline")
 
 
 def _busy(report: dict[str, Any]) -> bool:

@@ -125,6 +125,14 @@ def test_a_drained_host_says_so(host):
     found = host([BEAT], beat(), drained=True).look()
     assert failed(found) == {"consuming workers": "stopped: this host is drained"}
     assert found.code == health.DEGRADED
+    ending = host([BEAT], beat(), worker(state="stopping"), worker(program="gone", pid=1), drained=True).look()
+    assert failed(ending) == failed(found)
+
+
+def test_a_drained_host_whose_worker_works_on_is_unhealthy(host):
+    found = host([BEAT], beat(), worker(), drained=True).look()
+    assert failed(found) == {"consuming workers": "this host is drained, and celery works on"}
+    assert found.code == health.UNHEALTHY
 
 
 def test_mixed_releases(host, tmp_path):
