@@ -99,7 +99,7 @@ def test_each_program_is_restarted_alone(site: Site, harmless: Harmless) -> None
     harmless(one_by_one)
 
 
-@pytest.mark.needs("ledger", "rabbitmq")  # on Redis it is no different, and a deployment takes its time
+@pytest.mark.needs("ledger")
 def test_a_workers_settings_restart_that_worker_alone(site: Site, harmless: Harmless) -> None:
     """When they change, and when they change back."""
     deployments = Deployments(site.platform.inventory)
