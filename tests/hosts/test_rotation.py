@@ -103,7 +103,7 @@ def test_passwords_are_replaced_without_an_outage(site: Site) -> None:
     before, services, product = dict(site.platform.secrets), pids(site), f"tea {uuid.uuid4()}"
     seen: dict[str, Any] = {}
     trying = threading.Thread(target=lambda: seen.update(site.python(OLD)), daemon=True)
-    (long,) = site.send("[count.delay(60)]")  # longer than it takes to start the programs anew
+    (long,) = site.send("[count.delay(120)]")  # a slow machine takes more than a minute to get to the old passwords
     eventually(lambda: site.log_lines([long], "received")[long], bool)
     trying.start()
     with orders(site, product) as answers:
