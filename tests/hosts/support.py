@@ -242,7 +242,9 @@ class Site:
 
         eventually(wrong, lambda said: not said, within)
 
-    def http(self, path: str, port: int | None = None, login: str = "", body: Any = None) -> Answer:
+    def http(
+        self, path: str, port: int | None = None, login: str = "", body: Any = None, timeout: float = 10
+    ) -> Answer:
         """Ask the host over HTTP, from here.
 
         Args:
@@ -250,11 +252,12 @@ class Site:
             port: where; the front door's when None.
             login: ``user:password``.
             body: sent as JSON with POST when not None.
+            timeout: seconds that the answer may take.
         """
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if login:
             headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
-        connection = http.client.HTTPConnection(self.platform.address, port or self.platform.web_port, timeout=10)
+        connection = http.client.HTTPConnection(self.platform.address, port or self.platform.web_port, timeout=timeout)
         try:
             sent = ("GET", path) if body is None else ("POST", path, json.dumps(body))
             connection.request(*sent, headers=headers)  # type: ignore[misc]

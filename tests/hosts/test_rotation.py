@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -60,14 +61,20 @@ print(json.dumps({"refused": refused, "rounds": rounds, "still": still()}))
 
 
 @contextmanager
-def orders(site: Site, product: str) -> Iterator[list[int]]:
+def orders(site: Site, product: str) -> Iterator[list[int | str]]:
     """Place an order after the other meanwhile: each wants the database and the broker. What the web side answered."""
-    answers: list[int] = []
+    answers: list[int | str] = []
     done = threading.Event()
 
     def place() -> None:
         while not done.wait(0.25):
-            answers.append(site.http("/api/orders", body={"product": product, "quantity": 1}).status)
+            began = time.strftime("%X")
+            try:
+                # Long, for a disk that others use: one of some hundred orders took more than ten seconds once.
+                order = {"product": product, "quantity": 1}
+                answers.append(site.http("/api/orders", body=order, timeout=30).status)
+            except OSError as error:
+                answers.append(f"{began}: {error!r}")
 
     placing = threading.Thread(target=place)
     placing.start()
