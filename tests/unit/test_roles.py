@@ -78,7 +78,8 @@ def read_names(paths: list[Path]) -> set[str]:
             texts += expressions(load(path))
         elif path.suffix == ".j2":
             texts.append(path.read_text())
-    return {name for text in texts for name in names_in(text)}
+    of_other_hosts = {name for text in texts for name in re.findall(r"map\(attribute='(__\w+)'", text)}
+    return {name for text in texts for name in names_in(text)} | of_other_hosts
 
 
 def role_files(role: str) -> list[Path]:
