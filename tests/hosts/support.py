@@ -280,19 +280,7 @@ class Site:
             words: the verb and its variables, such as ``PROGRAM=celery``.
             works: whether it has to end well, or badly.
         """
-        done = subprocess.run(
-            ["make", *words, f"INVENTORY={self.platform.inventory.relative_to(ROOT)}"],
-            cwd=ROOT,
-            env=as_in_a_shell(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        said = done.stdout + done.stderr
-        assert (done.returncode == 0) == works, f"exit code {done.returncode} of make {words[0]}: {said[-3000:]}"
-        return said
+        return make(self.platform.inventory, *words, works=works)
 
     def podman(self, verb: str, *arguments: str, stdin: str = "") -> None:
         """Do something to the host from outside.
@@ -331,6 +319,29 @@ def as_in_a_shell() -> dict[str, str]:
     ours = {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL", "ARGS"}
     kept = {name: value for name, value in os.environ.items() if name not in ours and not name.startswith("ANSIBLE_")}
     return kept | {"ANSIBLE_NOCOLOR": "1", "NO_COLOR": "1"}
+
+
+def make(inventory: Path, *words: str, works: bool | None = True) -> str:
+    """Run a verb of the Makefile, as a user does, and return what it said.
+
+    Args:
+        inventory: its folder.
+        words: the verb and its variables, such as ``PROGRAM=celery``.
+        works: whether it has to end well, or badly; None where it may do either.
+    """
+    done = subprocess.run(
+        ["make", *words, f"INVENTORY={inventory.relative_to(ROOT)}"],
+        cwd=ROOT,
+        env=as_in_a_shell(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert works in (None, done.returncode == 0), f"exit code {done.returncode} of make {words[0]}: {said[-3000:]}"
+    return said
 
 
 def eventually(look: Callable[[], T], good: Callable[[T], Any], within: float = 30.0) -> T:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.hosts.support import ROOT, as_in_a_shell, eventually
+from tests.hosts.support import ROOT, eventually, make
 
 FIRST, *OTHERS = HOSTS = ["celery1", "worker1", "worker2"]
 # What only a worker runs into.
@@ -62,17 +62,7 @@ class Lab:
 
     def make(self, *words: str, works: bool | None = True) -> str:
         """Run a verb, and return what it says; whether it has to work, or to fail, or may do either."""
-        done = subprocess.run(
-            ["make", *words, f"INVENTORY={self.inventory.relative_to(ROOT)}"],
-            cwd=ROOT,
-            env=as_in_a_shell(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert works in (None, done.returncode == 0), done.stdout + done.stderr
-        return done.stdout + done.stderr
+        return make(self.inventory, *words, works=works)
 
     def run(self, host: str, command: str) -> str:
         """Run a command on a host, as root."""
