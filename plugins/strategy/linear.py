@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Mitogen's strategy, which does not spend half a second of each run on taking comments out of its own code."""
+"""Mitogen's strategy, without what costs more than it brings."""
 
 from __future__ import annotations
 
+import ansible_mitogen.affinity
 import ansible_mitogen.loaders
 import ansible_mitogen.strategy
 import mitogen.core
@@ -14,12 +15,15 @@ short_description: Runs tasks as ansible.builtin.linear does, by Mitogen, in one
 description:
   - It sends its modules to the hosts as they are. Mitogen's own strategy tokenizes them first, to make them shorter,
     which costs the controller more than it saves on any network but the slowest.
+  - It leaves it to the kernel which core a process runs on. Mitogen's own strategy pins each, and with it all that a
+    task starts on the controller, for good. Of two cores that leaves one to a build, and to a lab host for its life.
 author:
   - Celery on Hosts
 """
 
-# In mitogen.master.ModuleResponder there is no setting for it.
+# Mitogen has no settings for these.
 mitogen.minify.minimize_source = mitogen.core.to_text
+ansible_mitogen.affinity.policy = ansible_mitogen.affinity.Policy()
 
 Linear = ansible_mitogen.loaders.strategy_loader.get("linear", class_only=True)
 
