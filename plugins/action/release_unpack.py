@@ -35,7 +35,7 @@ class ActionModule(ActionBase):
                             self._connection._shell.tmpdir, os.path.basename(archive)
                         )
                         release[f"{part}_archive"] = self._transfer_file(archive, there)
-            arguments = {"releases": releases, "unpack": True, **options}
+            arguments = {"releases": releases, "unpack": True, "background": background, **options}
             done: dict[str, Any] = self._execute_module(MODULE, arguments, task_vars=task_vars, wrap_async=background)
         finally:
             if not background:  # the archives are still read

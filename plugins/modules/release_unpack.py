@@ -45,6 +45,10 @@ options:
     description: Set by the action plugin once it has shipped the archives. They are removed afterwards.
     type: bool
     default: false
+  background:
+    description: Set by the action plugin for a job in the background. It gives way to what else wants the processor.
+    type: bool
+    default: false
 author:
   - Celery on Hosts
 """
@@ -168,6 +172,7 @@ def main() -> None:
             "releases": {"type": "list", "elements": "dict", "required": True, "options": texts | paths},
             "again": {"type": "bool", "default": False},
             "unpack": {"type": "bool", "default": False},
+            "background": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -188,6 +193,8 @@ def main() -> None:
         "current": {root: current(root) for root in records},
         "worked": {root: [{"release": ""}, *record["worked"]][-1]["release"] for root, record in records.items()},
     }
+    if module.params["background"]:
+        os.nice(5)
     if module.params["unpack"] and not module.check_mode:
         for place, archive in missing.items():
             try:
