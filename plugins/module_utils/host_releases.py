@@ -46,10 +46,12 @@ class Process:
 
 @dataclass
 class Record:
-    """What is written down: ``worked`` as release and time, newest last; ``bad`` as reason and time, by release."""
+    """What is written down: ``worked`` as release and time, newest last; by release, ``bad`` as reason and time, and
+    ``checked`` as the configuration with which it was checked last."""
 
     worked: list[dict[str, str]] = field(default_factory=list)
     bad: dict[str, dict[str, str]] = field(default_factory=dict)
+    checked: dict[str, str] = field(default_factory=dict)
 
 
 class Releases:
@@ -100,6 +102,7 @@ class Releases:
             "built_from": _read(self.folder / name / "release.json").get("built_from") or "",
             "worked": times[-1] if times else "",
             "bad": self.record.bad.get(name, {}).get("reason", ""),
+            "checked": self.record.checked.get(name, ""),
         }
 
     # --- what runs ---------------------------------------------------------------------------------------------------
@@ -152,6 +155,13 @@ class Releases:
         beside.unlink(missing_ok=True)
         beside.symlink_to(f"releases/{name}")
         beside.rename(self.root / "current")
+
+    def mark_checked(self, name: str, configuration: str) -> None:
+        """Write down with which configuration a release was checked."""
+        there = self.there
+        self.record.checked = {one: with_ for one, with_ in self.record.checked.items() if one in there}
+        self.record.checked[name] = configuration
+        self._write()
 
     def mark_worked(self, name: str) -> None:
         """Write down that a release works. It is bad no more."""

@@ -28,6 +28,10 @@ options:
     description: Make this release current.
     type: str
     default: ""
+  checked:
+    description: Write down that the release O(current) was checked with this configuration.
+    type: str
+    default: ""
   worked:
     description: Write down that this release works. It is bad no more.
     type: str
@@ -93,7 +97,7 @@ releases:
   returned: always
   type: list
   elements: dict
-  sample: [{release: 0123456789ab, built_from: 1a2b3c4, worked: "2026-01-31T12:00:00Z", bad: ""}]
+  sample: [{release: 0123456789ab, built_from: 1a2b3c4, worked: "2026-01-31T12:00:00Z", bad: "", checked: ""}]
 programs:
   description: The release that each program runs, empty for one that does not run.
   returned: always
@@ -145,7 +149,7 @@ def find(releases: Releases, wanted: str, again: bool) -> str:
 
 def main() -> None:
     """Entry point of the module."""
-    texts = ("find", "current", "worked", "bad", "reason")
+    texts = ("find", "current", "checked", "worked", "bad", "reason")
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "default": "/opt/celery"},
@@ -191,6 +195,8 @@ def change(releases: Releases, options: dict[str, str], check: bool) -> bool:
         if name not in releases.there:
             raise ValueError(f"there is no release {name} below {releases.folder}")
         todo.append(lambda: releases.switch(name))
+    if options["checked"] and releases.record.checked.get(name) != options["checked"]:
+        todo.append(lambda: releases.mark_checked(name, options["checked"]))
     if worked and (worked != releases.worked or worked in releases.record.bad):
         todo.append(lambda: releases.mark_worked(worked))
     if bad and releases.record.bad.get(bad, {}).get("reason") != options["reason"]:

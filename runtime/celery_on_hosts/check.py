@@ -370,7 +370,7 @@ def _few(names: set[str]) -> str:
     return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def declare(app: Celery, platform: Platform, timeout: float = 15.0) -> list[str]:
+def declare(app: Celery, platform: Platform, timeout: float = 120.0) -> list[str]:
     """Declare every queue, exchange and binding at the broker, so that no producer meets a missing one.
 
     Declaring what is there already changes nothing.
@@ -378,7 +378,7 @@ def declare(app: Celery, platform: Platform, timeout: float = 15.0) -> list[str]
     Args:
         app: the imported application.
         platform: what it is to run on.
-        timeout: seconds to wait for the broker.
+        timeout: seconds to wait for the broker, which may be starting.
 
     Returns:
         the names of the queues.

@@ -494,7 +494,8 @@ def test_the_programs_of_the_release_before_are_as_they_were() -> None:
 @pytest.mark.parametrize("wanted", ["previous", "current", "ffffffffffff"])
 def test_a_release_that_was_built_before_is_run_again(wanted: str) -> None:
     platform = Platform(celery_release=wanted)
-    platform.magic["__platform_found"] = {"found": "ffffffffffff", "current": "0123456789ab", "worked": "0123456789ab"}
+    found = {"found": "ffffffffffff", "current": "0123456789ab", "worked": "0123456789ab"}
+    platform.magic["__platform_found"] = found | {"releases": [{"release": "ffffffffffff", "checked": ""}]}
     assert all(
         "=ffffffffffff-" in line or 'CELERY_CONFIGURATION="ffffffffffff-' in line
         for line in platform.programs().splitlines()
@@ -502,6 +503,16 @@ def test_a_release_that_was_built_before_is_run_again(wanted: str) -> None:
     )
     assert platform.variable("celery", "celery_current_release") == "0123456789ab"
     assert platform.variable("celery", "_celery_on_trial") is True
+
+    assert platform.variable("celery", "_celery_checked") is False
+    checked = platform.variable("celery", "_celery_configuration")
+    for given, known in ((checked, True), (f"{checked}0", False)):  # another password, say
+        platform.magic["__platform_found"]["releases"][0]["checked"] = given
+        assert platform.variable("celery", "_celery_checked") is known
+
+
+def test_a_release_that_is_new_to_a_host_is_checked(platform: Platform) -> None:
+    assert platform.variable("celery", "_celery_checked") is False
 
 
 # --- workers out of service ------------------------------------------------------------------------------------------

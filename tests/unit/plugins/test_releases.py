@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -146,6 +147,17 @@ def test_a_bad_one_is_known_with_its_reason_until_it_works(host: Host) -> None:
     assert {one["release"]: one["bad"] for one in host.module()["releases"]} == {"a": "", "b": "it dies"}
     host.deployed("b")
     assert {one["bad"] for one in host.module()["releases"]} == {""}
+
+
+def test_what_a_release_was_checked_with_is_known_while_it_is_there(host: Host) -> None:
+    host.unpack("a", "b")
+    assert host.module(current="a", checked="a-1")["changed"]
+    assert not host.module(current="a", checked="a-1")["changed"]
+    assert host.module(current="a", checked="a-2")["changed"]
+    assert {one["release"]: one["checked"] for one in host.module()["releases"]} == {"a": "a-2", "b": ""}
+    shutil.rmtree(host.root / "releases/a")
+    host.module(current="b", checked="b-2")
+    assert json.loads((host.root / "releases.json").read_text())["checked"] == {"b": "b-2"}
 
 
 def test_a_dry_run_only_tells(host: Host) -> None:
