@@ -81,7 +81,7 @@ test: setup-test lint  ## Run all tests that CI runs
 
 lint: setup  ## Read everything: Ansible, YAML, Python, shell
 	@yamllint --strict .
-	@ANSIBLE_COLLECTIONS_SCAN_SYS_PATH=true ansible-lint
+	@ansible-lint
 	@ruff check --quiet && ruff format --check --quiet
 	@mypy
 	@bin/in-app app mypy
