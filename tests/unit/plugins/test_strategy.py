@@ -7,6 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import CodeType
+
+import ansible.module_utils
+import pytest
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.known_imports import Import, KnownImports
+from mitogen.imports import codeobj_imports
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAY = [
@@ -28,19 +34,79 @@ PLAY = [
 def test_mitogen_has_what_is_replaced() -> None:
     """To set a name that nothing reads any more would change nothing, and nobody would hear of it."""
     names = "ansible_mitogen.planner._load_collections, mitogen.minify.minimize_source, ansible_mitogen.affinity.policy"
-    code = f"import ansible_mitogen.planner, ansible_mitogen.affinity, mitogen.minify; print([{names}])"
+    names += ", mitogen.imports.codeobj_imports"
+    code = (
+        f"import ansible_mitogen.planner, ansible_mitogen.affinity, mitogen.imports, mitogen.minify; print([{names}])"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_what_a_task_starts_may_use_every_core(tmp_path: Path) -> None:
-    """A lab host is started by a task."""
-    (tmp_path / "play.yml").write_text(json.dumps(PLAY))
+def play(folder: Path) -> str:
+    """Run the play, with a home of Ansible's in a folder, and return what was said."""
+    (folder / "play.yml").write_text(json.dumps(PLAY))
     done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", tmp_path / "play.yml"],
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", folder / "play.yml"],
         cwd=ROOT,
-        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_HOME": str(folder / "home")},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert f"cores {sorted(os.sched_getaffinity(0))}" in done.stdout, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_what_a_task_starts_may_use_every_core(tmp_path: Path) -> None:
+    """A lab host is started by a task."""
+    said = play(tmp_path)
+    assert f"cores {sorted(os.sched_getaffinity(0))}" in said
+
+
+def test_what_mitogen_looked_up_is_known_to_the_next_run(tmp_path: Path) -> None:
+    def known() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("home/mitogen-imports/*/*")}
+
+    play(tmp_path)
+    first = known()
+    assert len(first) > 50, "one of each source that it sends"
+    assert "cores" in play(tmp_path)
+    assert known() == first
+
+
+def real(source: str | bytes) -> list[Import]:
+    """What Mitogen finds in a source."""
+    return list(codeobj_imports(compile(source, "x", "exec", dont_inherit=True)))
+
+
+def test_known_imports_are_what_mitogen_would_find(tmp_path: Path) -> None:
+    known = KnownImports(tmp_path / "known", codeobj_imports)
+    sources = [path.read_bytes() for path in Path(ansible.module_utils.__file__).parent.rglob("*.py")]
+    for _ in ("looked up", "read"):
+        assert [known.of(known.compile(source)) for source in sources] == [real(source) for source in sources]
+
+
+def test_a_source_is_looked_at_once_and_again_when_it_changes(tmp_path: Path) -> None:
+    looked = []
+
+    def of_code(code: CodeType) -> list[Import]:
+        looked.append(code)
+        return list(codeobj_imports(code))
+
+    for source, times in (("import a", 1), ("import a", 1), ("from . import b", 2), ("import a", 2)):
+        known = KnownImports(tmp_path, of_code)
+        assert known.of(known.compile(source, "name", "exec")) == real(source)
+        assert len(looked) == times
+
+
+@pytest.mark.parametrize("left", [b"", b"[[0, ", b"\xff"])
+def test_a_file_that_cannot_be_read_is_written_again(tmp_path: Path, left: bytes) -> None:
+    known = KnownImports(tmp_path, codeobj_imports)
+    known.of(b"import a")
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(left)
+    assert known.of(b"import a") == real("import a")
+    assert json.loads(file.read_bytes()) == [[0, "a", []]]
+
+
+def test_no_folder_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert KnownImports(tmp_path / "file/below", codeobj_imports).of(b"import a") == real("import a")
