@@ -130,6 +130,7 @@ class Platform:
             load(platform / "vars/main.yml"),
             load(folder / "vars/main.yml"),
             self._handed(role),
+            *(task["ansible.builtin.set_fact"] for task in role_tasks(role) if "ansible.builtin.set_fact" in task),
         ):
             merged |= part or {}
         return merged

@@ -1,12 +1,13 @@
 #!/bin/sh
-# {{ ansible_managed }}
-# Runs python {{ arguments }}of the deployed release as the celery user, with the application's environment.
+# Managed by Ansible. Changes here are lost.
+# Runs python ARGUMENTS of the deployed release as the celery user, with the application's environment.
 # For root, for members of celery-operators and for supervisord's programs.
+# shellcheck disable=SC1090,SC1091  # the environments are files of the host
 set -eu
 
 case "$(id -un)" in
   celery) ;;
-  root) exec setpriv --reuid=celery --regid=celery --init-groups -- env HOME={{ _celery_state }} USER=celery "$0" "$@" ;;
+  root) exec setpriv --reuid=celery --regid=celery --init-groups -- env HOME=/var/lib/celery USER=celery "$0" "$@" ;;
   *)
     case " $(id -nG) " in
       *" celery-operators "*) exec sudo -n -u celery -- "$0" "$@" ;;
@@ -22,10 +23,10 @@ if [ -r "/etc/celery/${CELERY_PROGRAM:-}.environment" ]; then . "/etc/celery/$CE
 set +a
 
 # The real folder, not the link: a process keeps the release that it was started with.
-release=$(readlink -e "${CELERY_USE_RELEASE:-{{ _celery_root }}/current}") || {
-  echo "${0##*/}: {{ _celery_root }}/current is missing: nothing has been released to this host yet" >&2
+release=$(readlink -e "${CELERY_USE_RELEASE:-/opt/celery/current}") || {
+  echo "${0##*/}: /opt/celery/current is missing: nothing has been released to this host yet" >&2
   exit 78
 }
 export CELERY_RELEASE="${release##*/}"
 cd "$release/app"
-exec "$release/bin/python" {{ arguments }}"$@"
+exec "$release/bin/python" ARGUMENTS "$@"
