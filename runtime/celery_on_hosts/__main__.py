@@ -6,13 +6,40 @@ Celery looks an inspect command up before it has loaded the application's loader
 from __future__ import annotations
 
 import sys
+import types
+from typing import Any
 
+import click
 from celery.__main__ import main
 
 from . import garbage
 
+
+def put_off_the_shell() -> None:
+    """Load the shell of ``celery amqp repl`` when it is asked for: it is a tenth of every start, of a worker's too.
+
+    Celery imports click_repl, and prompt_toolkit with it, to add that one command (celery/bin/amqp.py).
+    """
+
+    def register_repl(group: click.Group, name: str = "repl") -> None:
+        del sys.modules["click_repl"]  # whoever else wants it gets it
+
+        @group.command(name)
+        @click.pass_context
+        def repl(context: click.Context) -> Any:
+            """Start an interactive shell. All subcommands are available in it."""
+            import click_repl
+
+            return click_repl.repl(context)
+
+    stub = types.ModuleType("click_repl")
+    stub.register_repl = register_repl  # type: ignore[attr-defined]
+    sys.modules["click_repl"] = stub
+
+
 if __name__ == "__main__":
     garbage.put_off()
+    put_off_the_shell()
     sys.argv[0] = "celery"
     if "inspect" in sys.argv:  # for a worker it would be too early: gevent patches what it imports
         from . import control  # noqa: F401
