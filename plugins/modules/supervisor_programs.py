@@ -220,7 +220,7 @@ class Programs:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"still stopping after {self.timeout:.0f} s: {', '.join(sorted(waiting))}")
             if waiting:
-                time.sleep(0.1)
+                time.sleep(0.02)
 
     def _remove(self, name: str) -> bool:
         """Remove a program that has stopped, and say whether it had: one that ended by itself may just be back."""
@@ -244,7 +244,7 @@ class Programs:
                 if pids[name] and ready(self.files[name], pids[name]):
                     waiting.remove(name)
             if waiting:
-                time.sleep(0.05)
+                time.sleep(0.02)
         if not waiting:
             for leaving in handed.values():
                 self._stop(leaving)
