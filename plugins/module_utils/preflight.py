@@ -32,7 +32,7 @@ OPTION_KEYS = {f"--{key.replace('_', '-')}": key for key in WORKER_KEYS[1:12]}
 OPTION_KEYS |= {"-Q": "queues", "-P": "pool", "-c": "concurrency", "-l": "loglevel", "-n": "name", "--hostname": "name"}
 BOOLEANS = (
     *("celery_beat_enabled", "celery_web_enabled", "celery_database_enabled", "celery_flower_enabled"),
-    *("celery_handover", "celery_message_signing", "celery_release_again"),
+    *("celery_handover", "celery_message_signing", "celery_release_again", "celery_web_preload"),
 )
 POSITIVE = (
     *("celery_time_limit", "celery_soft_time_limit", "celery_stop_wait", "celery_prefetch_multiplier"),

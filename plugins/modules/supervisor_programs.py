@@ -244,7 +244,7 @@ class Programs:
                 if pids[name] and ready(self.files[name], pids[name]):
                     waiting.remove(name)
             if waiting:
-                time.sleep(0.02)
+                time.sleep(0.05)
         if not waiting:
             for leaving in handed.values():
                 self._stop(leaving)

@@ -21,13 +21,13 @@ def application(environ, start_response):
 """
 
 
-@pytest.fixture
-def web(app_dir, tmp_path):
+@pytest.fixture(params=[[], ["--preload"]], ids=["each loads it", "loaded once"])
+def web(app_dir, tmp_path, request):
     """Start it, wait until it says that it serves, and stop it afterwards."""
     folder = app_dir(site_app=APP)
     config = ["--config", "python:celery_on_hosts.gunicorn_conf", "--bind", f"unix:{tmp_path}/web.sock"]
     environment = {"PYTHONPATH": str(RUNTIME), "CELERY_RUN_DIR": str(tmp_path), "CELERY_PROGRAM": "web"}
-    command = [sys.executable, "-m", "gunicorn", "site_app:application", "--no-control-socket", *config]
+    command = [sys.executable, "-m", "gunicorn", "site_app:application", "--no-control-socket", *config, *request.param]
     process = subprocess.Popen(command, cwd=folder, env=environment)
     report, deadline = tmp_path / "web.json", time.monotonic() + 30
     try:

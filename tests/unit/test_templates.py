@@ -515,6 +515,12 @@ def test_a_release_that_is_new_to_a_host_is_checked(platform: Platform) -> None:
     assert platform.variable("celery", "_celery_checked") is False
 
 
+@pytest.mark.parametrize("preload", [True, False])
+def test_the_web_side_loads_the_application_once_where_it_may(preload: bool) -> None:
+    command = programs(Platform(celery_web_preload=preload))["web"]["command"]
+    assert ("--preload" in command.split()) is preload
+
+
 # --- workers out of service ------------------------------------------------------------------------------------------
 
 
