@@ -17,6 +17,8 @@ Harmless = Callable[[Callable[[], None]], None]
 
 pytestmark = [pytest.mark.needs("example"), pytest.mark.late(1)]
 
+CHECK = "Check that the release imports"
+
 
 @pytest.fixture
 def harmless(platform: Platform) -> Harmless:
@@ -78,13 +80,26 @@ def test_a_release_is_rolled_back(site: Site, harmless: Harmless, tmp_path: Path
         second = current(site)
         assert second != first
         assert released(site) == {second}
-        site.make("rollback")
+        assert CHECK not in site.make("rollback"), "it was checked when it was new"
         assert (current(site), released(site)) == (first, {first})
 
     harmless(there_and_back)
     said = site.make("rollback", "TO=0123456789ab", works=False)
     assert "no release 0123456789ab. There are: " in said
     assert (current(site), released(site)) == (first, {first})
+
+
+def test_a_release_is_checked_again_with_other_settings(site: Site) -> None:
+    """Before it is switched to: what runs goes on."""
+    release, before = current(site), site.main_pids()
+    settings = json.dumps({"celery_app_environment": {"DJANGO_SETTINGS_MODULE": "no_such_settings"}})
+    said = site.make("rollback", f"ARGS=-e '{settings}'", works=False)
+    assert CHECK in said
+    assert "no_such_settings" in said
+    assert current(site) == release
+    site.make("rollback", f"TO={release}")
+    assert (current(site), released(site)) == (release, {release})
+    assert restarted(before, site.main_pids()) == []
 
 
 def test_each_program_is_restarted_alone(site: Site, harmless: Harmless) -> None:
