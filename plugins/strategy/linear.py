@@ -72,8 +72,8 @@ ansible_mitogen.planner._load_collections = load_collection
 mitogen.minify.minimize_source = mitogen.core.to_text
 ansible_mitogen.affinity.policy = ansible_mitogen.affinity.Policy()
 
-# A process is made for each task, as a copy of this one. What each would load for itself it finds loaded; and it does not
-# search all of that for garbage, which would write to every page that both share.
+# A process is made for each task, as a copy of this one. What each would load for itself it finds loaded; and it does
+# not search all of that for garbage, which would write to every page that both share.
 for plugins in (filter_loader, test_loader):
     list(plugins.all())
 filter_loader.get("celery_on_hosts.platform.env_file")
