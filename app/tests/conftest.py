@@ -21,7 +21,7 @@ APP = Path(__file__).resolve().parent.parent
 OPTIONS = ["-l", "INFO", "-c", "1", "-n", "unit@here", "--without-gossip", "--without-mingle"]
 
 
-@pytest.fixture(scope="module")  # it takes seconds to stop
+@pytest.fixture  # for one test: what it records between two tests, which share its database, makes the second fail
 def worker() -> Iterator[None]:
     """A worker in a thread of this process, on the broker in its memory."""
     app.control.purge()  # what earlier tests submitted
