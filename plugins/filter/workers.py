@@ -67,10 +67,10 @@ def workers_of(workers: Iterable[Mapping[str, Any]], host: str, groups: Sequence
     return [one for one in workers if "hosts" not in one or {host, *groups} & set(one["hosts"])]
 
 
-def environment_file(program: Mapping[str, Any]) -> dict[str, Any]:
-    """The file that holds a program's own environment, as an entry for the module ``files``."""
+def environment_file(program: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """The file in a folder that holds a program's own environment, as an entry for the module ``files``."""
     return {
-        "dest": f"/etc/celery/{program['program']}.environment",
+        "dest": f"{folder}/{program['program']}.environment",
         "secret": env_file(program["environment"]),
         "group": "celery",
         "mode": "0640",

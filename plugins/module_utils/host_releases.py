@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 REMEMBERED = 50  # entries of what worked
+SETTINGS = ("environment", "*.environment", "platform.json", "signing.crt", "signing.key")
+OWNED = "; Managed by Ansible for celery."  # how supervisor_programs begins the application's files
 
 
 @contextlib.contextmanager
@@ -209,6 +212,76 @@ class Releases:
                 beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))  # as leftovers of unpacking
                 folder.rename(beside / folder.name)
                 shutil.rmtree(beside, ignore_errors=True)
+
+
+class Before:
+    """The settings and the program files of what ran before a release that is on trial.
+
+    Args:
+        root: the folder of :class:`Releases`; they are kept in its folder ``before``, for root alone.
+        settings: the folder of what programs read when they start, such as ``/etc/celery``.
+        directory: supervisord's folder of included files.
+    """
+
+    def __init__(self, root: str, settings: str, directory: str) -> None:
+        self.folder = Path(root) / "before"
+        self.settings = Path(settings)
+        self.directory = Path(directory)
+
+    @property
+    def kept(self) -> bool:
+        """Whether anything is kept."""
+        return self.folder.is_dir()
+
+    @property
+    def programs(self) -> str:
+        """The program files that are kept, as one text without their first lines; empty where none are."""
+        files = sorted((self.folder / "programs").glob("*.conf"))
+        return "".join(path.read_text(encoding="utf-8").partition("\n")[2] for path in files)
+
+    def keep(self) -> None:
+        """Keep what is there, whole or not at all."""
+        beside = self.folder.with_suffix(".new")
+        shutil.rmtree(beside, ignore_errors=True)  # of one that was killed
+        beside.mkdir(mode=0o700)
+        for name, files in (("settings", _found(self.settings)), ("programs", self._programs())):
+            (beside / name).mkdir()
+            for path in files:
+                _copy(path, beside / name)
+        beside.rename(self.folder)
+
+    def restore(self) -> None:
+        """Put the settings back; those that are new go."""
+        kept = _found(self.folder / "settings")
+        for path in kept:
+            _copy(path, self.settings)
+        for path in set(_found(self.settings)) - {self.settings / path.name for path in kept}:
+            path.unlink()
+
+    def forget(self) -> None:
+        """Keep nothing any more."""
+        shutil.rmtree(self.folder)
+
+    def _programs(self) -> list[Path]:
+        return [path for path in sorted(self.directory.glob("*.conf")) if path.read_text().startswith(OWNED)]
+
+
+def _found(folder: Path) -> list[Path]:
+    """The settings in a folder; what else is there is not the deployment's."""
+    return sorted({path for pattern in SETTINGS for path in folder.glob(pattern)})
+
+
+def _copy(path: Path, folder: Path) -> None:
+    """Copy a file into a folder, with owner and mode; whoever reads it there sees the old one or the new one."""
+    there = path.stat()
+    handle, beside = tempfile.mkstemp(dir=folder, prefix=".new-")
+    with os.fdopen(handle, "wb") as file:
+        file.write(path.read_bytes())
+        os.fchown(file.fileno(), there.st_uid, there.st_gid)
+        os.fchmod(file.fileno(), stat.S_IMODE(there.st_mode))
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(beside, folder / path.name)
 
 
 def _names(folder: Path) -> set[str]:

@@ -36,6 +36,17 @@ options:
     description: Write down that this release works. It is bad no more.
     type: str
     default: ""
+  trial:
+    description:
+      - Keep the settings and the program files that are there, before O(current) is made current, until a release
+        O(worked). Those that a release on trial found stay where it was interrupted and another one follows.
+      - Without it, O(current) forgets what was kept.
+    type: bool
+    default: false
+  back:
+    description: Put back the settings that were kept for O(trial), and return the program files.
+    type: bool
+    default: false
   bad:
     description: Write down that this release does not work.
     type: str
@@ -57,6 +68,14 @@ options:
     description: The file that says which programs there should be.
     type: path
     default: /etc/celery/platform.json
+  settings:
+    description: The folder of what the programs read when they start.
+    type: path
+    default: /etc/celery
+  directory:
+    description: supervisord's folder of included files.
+    type: path
+    default: /etc/supervisor/conf.d
   drained:
     description: The file that is there while the host's workers are out of service.
     type: path
@@ -107,6 +126,10 @@ drained:
   description: Whether the host's workers are out of service.
   returned: always
   type: bool
+content:
+  description: The program files that were kept for O(trial), empty where none were. Returned for O(back).
+  returned: always
+  type: str
 removed:
   description: The folders that were removed (in check mode, that would be).
   returned: always
@@ -117,9 +140,10 @@ removed:
 import json
 import os
 from collections.abc import Callable
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.host_releases import Releases
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.host_releases import Before, Releases
 
 
 def programs_of(path: str) -> list[str]:
@@ -154,19 +178,23 @@ def main() -> None:
         argument_spec={
             "root": {"type": "path", "default": "/opt/celery"},
             **{name: {"type": "str", "default": ""} for name in texts},
-            "again": {"type": "bool", "default": False},
+            **{name: {"type": "bool", "default": False} for name in ("again", "trial", "back")},
             "keep": {"type": "int"},
             "reports": {"type": "path", "default": "/run/celery"},
             "platform": {"type": "path", "default": "/etc/celery/platform.json"},
+            "settings": {"type": "path", "default": "/etc/celery"},
+            "directory": {"type": "path", "default": "/etc/supervisor/conf.d"},
             "drained": {"type": "path", "default": "/etc/ansible/facts.d/celery.fact"},
         },
         supports_check_mode=True,
     )
     options = module.params
     releases = Releases(options["root"], options["reports"])
+    before = Before(options["root"], options["settings"], options["directory"])
     try:
         found = find(releases, options["find"], options["again"]) if options["find"] else ""
-        changed = change(releases, options, module.check_mode)
+        content = before.programs if options["back"] else ""
+        changed = change(releases, before, options, module.check_mode)
         gone = releases.prunable(options["keep"]) if options["keep"] is not None else []
         if not module.check_mode:
             releases.remove(gone)
@@ -183,14 +211,19 @@ def main() -> None:
         releases=[releases.facts(name) for name in listed],
         programs=programs,
         drained=os.path.exists(options["drained"]),
+        content=content,
         removed=[str(folder) for folder in gone],
     )
 
 
-def change(releases: Releases, options: dict[str, str], check: bool) -> bool:
+def change(releases: Releases, before: Before, options: dict[str, Any], check: bool) -> bool:
     """Do what is asked for, and say whether anything was to be done."""
     todo: list[Callable[[], None]] = []
     name, worked, bad = options["current"], options["worked"], options["bad"]
+    if options["back"] and before.kept:
+        todo.append(before.restore)
+    elif name and options["trial"] and not before.kept:
+        todo.append(before.keep)
     if name and name != releases.current:
         if name not in releases.there:
             raise ValueError(f"there is no release {name} below {releases.folder}")
@@ -201,6 +234,8 @@ def change(releases: Releases, options: dict[str, str], check: bool) -> bool:
         todo.append(lambda: releases.mark_worked(worked))
     if bad and releases.record.bad.get(bad, {}).get("reason") != options["reason"]:
         todo.append(lambda: releases.mark_bad(bad, options["reason"]))
+    if before.kept and (worked or options["back"] or (name and not options["trial"])):
+        todo.append(before.forget)  # last: one that is interrupted can be done again
     for step in todo if not check else []:
         step()
     return bool(todo)

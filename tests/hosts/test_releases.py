@@ -17,6 +17,7 @@ Harmless = Callable[[Callable[[], None]], None]
 
 pytestmark = [pytest.mark.needs("example"), pytest.mark.late(1)]
 
+NEW_LIMIT = json.dumps({"celery_soft_time_limit": 77})
 CHECK = "Check that the release imports"
 
 
@@ -44,6 +45,11 @@ def current(site: Site) -> str:
     return site.run("readlink /opt/celery/current").strip().removeprefix("releases/")
 
 
+def told(site: Site) -> str:
+    """What programs read when they start, and how they are started."""
+    return site.run("find /etc/celery /etc/supervisor/conf.d -type f -exec sha256sum {} + | sort -k 2")
+
+
 def released(site: Site) -> set[str]:
     """The releases that the workers run, by their own word."""
     return {answer["release"] for answer in json.loads(site.run("celery -A tasks inspect release --json")).values()}
@@ -56,14 +62,15 @@ def restarted(before: dict[str, int], after: dict[str, int]) -> list[str]:
 
 
 def test_a_bad_release_goes_back_and_is_refused(site: Site, tmp_path: Path) -> None:
-    """The programs of the good one never stop."""
-    good, before = current(site), site.main_pids()
-    bad = f"ARGS=-e celery_app_source={app_with(DIES, tmp_path / 'app')}"
+    """The programs of the good one never stop, and new settings that came with the bad one go with it."""
+    good, before, settings = current(site), site.main_pids(), told(site)
+    bad = f"ARGS=-e celery_app_source={app_with(DIES, tmp_path / 'app')} -e '{NEW_LIMIT}'"
     said = site.make("release", bad, works=False)
     assert "does not work" in said
     assert f"Release {good} runs again" in said
     assert (current(site), released(site)) == (good, {good})
     assert restarted(before, site.main_pids()) == []
+    assert told(site) == settings
     refused = site.make("release", bad, works=False)
     assert "is marked bad since" in refused
     assert "AGAIN=1" in refused
@@ -90,15 +97,14 @@ def test_a_release_is_rolled_back(site: Site, harmless: Harmless, tmp_path: Path
 
 
 def test_a_release_is_checked_again_with_other_settings(site: Site) -> None:
-    """Before it is switched to: what runs goes on."""
-    release, before = current(site), site.main_pids()
+    """Before it is switched to: what runs goes on, and nothing on the host reads the settings that fail."""
+    release, before, in_use = current(site), site.main_pids(), told(site)
     settings = json.dumps({"celery_app_environment": {"DJANGO_SETTINGS_MODULE": "no_such_settings"}})
     said = site.make("rollback", f"ARGS=-e '{settings}'", works=False)
     assert CHECK in said
     assert "no_such_settings" in said
-    assert current(site) == release
-    site.make("rollback", f"TO={release}")
     assert (current(site), released(site)) == (release, {release})
+    assert told(site) == in_use
     assert restarted(before, site.main_pids()) == []
 
 

@@ -112,6 +112,7 @@ class Platform:
                 "python": {"version": {"major": major, "minor": minor}},
                 "default_ipv4": {"address": f"192.0.2.{hosts.index(host) + 1}"},
             },
+            "__celery_back": {"content": ""},
             "__platform_dpkg": {"stdout_lines": []},
             "__platform_app": release | archives,
             "__platform_flower": release | archives,

@@ -491,6 +491,30 @@ def test_the_programs_of_the_release_before_are_as_they_were() -> None:
     assert back == before.programs() != now
 
 
+def test_the_programs_that_were_kept_come_before_those_that_would_be_made() -> None:
+    platform = Platform()
+    platform.magic["__celery_back"] = {"content": "[program:kept]\n"}
+    contents = [call["content"] for call in platform.arguments("celery", "supervisor_programs") if "content" in call]
+    assert contents[0] == "[program:kept]\n" != contents[-1]
+
+
+def test_settings_that_are_checked_name_no_file_that_is_in_use(tmp_path: Path) -> None:
+    key = rsa_key.read_or_make(tmp_path / "secrets/signing_key.pem")
+    platform = Platform(celery_message_signing=True, celery_signing_key=key, celery_workers=WORKERS)
+    checked, used = (
+        {
+            path.removeprefix(folder): entry
+            for path, entry in platform.files("celery").items()
+            if path.startswith(folder)
+        }
+        for folder in ("/etc/celery/next/", "/etc/celery/")
+    )
+    assert {path for path in used if not path.startswith("next")} == checked.keys() >= {"environment", "platform.json"}
+    assert "/etc/celery/next/platform.json" in checked["environment"]["secret"]
+    assert "/etc/celery/" not in checked["environment"]["secret"].replace("/etc/celery/next/", "")
+    assert "next" not in used["environment"]["secret"]
+
+
 @pytest.mark.parametrize("wanted", ["previous", "current", "ffffffffffff"])
 def test_a_release_that_was_built_before_is_run_again(wanted: str) -> None:
     platform = Platform(celery_release=wanted)

@@ -67,7 +67,7 @@ def test_a_worker_runs_on_the_hosts_and_groups_that_it_names() -> None:
 
 
 def test_a_workers_own_environment_is_not_readable_by_all() -> None:
-    entry = environment_file(program(environment={"TOKEN": "it's"}))
+    entry = environment_file(program(environment={"TOKEN": "it's"}), "/etc/celery")
     assert entry == {
         "dest": "/etc/celery/celery-low.environment",
         "secret": "TOKEN='it'\\''s'\n",

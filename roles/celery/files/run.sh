@@ -17,9 +17,10 @@ case "$(id -un)" in
     ;;
 esac
 
+settings=${CELERY_USE_SETTINGS:-/etc/celery}
 set -a
-. /etc/celery/environment
-if [ -r "/etc/celery/${CELERY_PROGRAM:-}.environment" ]; then . "/etc/celery/$CELERY_PROGRAM.environment"; fi
+. "$settings/environment"
+if [ -r "$settings/${CELERY_PROGRAM:-}.environment" ]; then . "$settings/$CELERY_PROGRAM.environment"; fi
 set +a
 
 # The real folder, not the link: a process keeps the release that it was started with.

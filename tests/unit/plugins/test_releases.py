@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.celery_on_hosts.platform.plugins.filter.releases import releases_problems, releases_table
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.host_releases import OWNED
 
 from tests.unit.modules import run_module
 
 Run = Callable[..., subprocess.Popen[bytes]]
+
+
+PLACES = ("root", "reports", "platform", "drained", "settings", "directory")
 
 
 class Host:
@@ -27,7 +31,10 @@ class Host:
         self.reports = folder / "run"
         self.platform = folder / "platform.json"
         self.drained = folder / "celery.fact"
-        self.reports.mkdir()
+        self.settings = folder / "settings"
+        self.directory = folder / "conf.d"
+        for one in (self.reports, self.settings, self.directory):
+            one.mkdir()
         for name in ("releases", "deps"):
             (self.root / name).mkdir(parents=True)
         self.expect(worker="celery")
@@ -47,7 +54,7 @@ class Host:
 
     def module(self, check: bool = False, **options: Any) -> dict[str, Any]:
         """Run the module on it."""
-        places = {name: str(getattr(self, name)) for name in ("root", "reports", "platform", "drained")}
+        places = {name: str(getattr(self, name)) for name in PLACES}
         return run_module("releases", check=check, **places, **options)
 
     def deployed(self, *names: str) -> None:
@@ -55,6 +62,20 @@ class Host:
         for name in names:
             self.module(current=name)
             self.module(worked=name)
+
+    def tell(self, **files: str) -> None:
+        """Have settings and program files of these texts, and no others of the application's."""
+        for path in (*self.settings.glob("*.environment"), *self.directory.glob("celery*.conf")):
+            path.unlink()
+        (self.settings / "environment").write_text(files.pop("environment"))
+        (self.settings / "environment").chmod(0o640)
+        for name, text in files.items():
+            (self.settings / f"{name}.environment").write_text(text)
+            (self.directory / f"{name}.conf").write_text(f"{OWNED} Changes here are lost.\n[program:{name}]\n{text}\n")
+
+    def told(self) -> dict[str, str]:
+        """The settings that are there."""
+        return {path.name: path.read_text() for path in self.settings.iterdir()}
 
     def folders(self) -> tuple[set[str], set[str]]:
         """What is there of releases and of packages."""
@@ -193,6 +214,63 @@ def test_a_bad_release_is_found_only_where_that_is_asked_for(host: Host) -> None
     host.module(bad="a", reason="it dies")
     assert "a is marked bad since 20" in host.module(find="a")["msg"]
     assert host.module(find="a", again=True)["found"] == "a"
+
+
+# --- what was there before a release on trial ---------------------------------------------------------------------
+
+
+def test_settings_and_programs_of_before_come_back(host: Host) -> None:
+    host.unpack("a", "b")
+    host.deployed("a")
+    host.tell(environment="X=1", celery="old", celery_low="goes")
+    (host.settings / "own.pem").write_text("a user's")
+    (host.directory / "flower.conf").write_text("; Managed by Ansible for flower.\n[program:flower]\n")
+    assert host.module(current="b", trial=True)["changed"]
+    host.tell(environment="X=2", celery="new", celery_io="comes")
+    said = host.module(current="a", bad="b", reason="it dies", back=True)
+    assert (said["changed"], said["current"]) == (True, "a")
+    assert said["content"] == "[program:celery]\nold\n[program:celery_low]\ngoes\n"
+    assert host.told() == {
+        "environment": "X=1",
+        "celery.environment": "old",
+        "celery_low.environment": "goes",
+        "own.pem": "a user's",
+    }
+    assert (host.settings / "environment").stat().st_mode & 0o777 == 0o640
+    again = host.module(current="a", back=True)
+    assert (again["content"], again["changed"]) == ("", False)
+
+
+def test_those_of_the_first_release_on_trial_stay_until_one_works(host: Host) -> None:
+    host.unpack("a", "b", "c")
+    host.deployed("a")
+    host.tell(environment="X=1", celery="old")
+    host.module(current="b", trial=True)  # and interrupted
+    host.tell(environment="X=2", celery="half")
+    host.module(current="c", trial=True)
+    host.tell(environment="X=3", celery="new")
+    assert "old" in host.module(current="a", back=True)["content"]
+    assert host.told()["environment"] == "X=1"
+
+
+@pytest.mark.parametrize("after", [{"worked": "b"}, {"current": "a"}], ids=["it works", "another is made current"])
+def test_what_was_there_before_is_forgotten(host: Host, after: dict[str, Any]) -> None:
+    host.unpack("a", "b")
+    host.deployed("a")
+    host.tell(environment="X=1", celery="old")
+    host.module(current="b", trial=True)
+    host.tell(environment="X=2", celery="new")
+    assert host.module(**after)["changed"]
+    assert host.module(back=True)["content"] == ""
+    assert host.told()["environment"] == "X=2"
+    assert not (host.root / "before").exists()
+
+
+def test_what_was_there_before_is_for_root_alone(host: Host) -> None:
+    host.unpack("a")
+    host.tell(environment="X=1")
+    host.module(current="a", trial=True)
+    assert (host.root / "before").stat().st_mode & 0o777 == 0o700
 
 
 # --- what runs -------------------------------------------------------------------------------------------------------
