@@ -22,7 +22,6 @@ from typing import Any
 
 REMEMBERED = 50  # entries of what worked
 SETTINGS = ("environment", "*.environment", "platform.json", "signing.crt", "signing.key")
-OWNED = "; Managed by Ansible for celery."  # how supervisor_programs begins the application's files
 
 
 @contextlib.contextmanager
@@ -215,18 +214,16 @@ class Releases:
 
 
 class Before:
-    """The settings and the program files of what ran before a release that is on trial.
+    """What was there before something that has not proved itself yet: settings, and programs' files.
 
     Args:
         root: the folder of :class:`Releases`; they are kept in its folder ``before``, for root alone.
         settings: the folder of what programs read when they start, such as ``/etc/celery``.
-        directory: supervisord's folder of included files.
     """
 
-    def __init__(self, root: str, settings: str, directory: str) -> None:
+    def __init__(self, root: str, settings: str) -> None:
         self.folder = Path(root) / "before"
         self.settings = Path(settings)
-        self.directory = Path(directory)
 
     @property
     def kept(self) -> bool:
@@ -235,23 +232,26 @@ class Before:
 
     @property
     def programs(self) -> str:
-        """The program files that are kept, as one text without their first lines; empty where none are."""
+        """The programs' files that supervisor_programs kept, as one text without their first lines; empty for none."""
         files = sorted((self.folder / "programs").glob("*.conf"))
         return "".join(path.read_text(encoding="utf-8").partition("\n")[2] for path in files)
 
     def keep(self) -> None:
-        """Keep what is there, whole or not at all."""
-        beside = self.folder.with_suffix(".new")
+        """Keep the settings, whole or not at all; those that are kept already stay."""
+        kept, beside = self.folder / "settings", self.folder / "settings.new"
+        if kept.is_dir():
+            return
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         shutil.rmtree(beside, ignore_errors=True)  # of one that was killed
-        beside.mkdir(mode=0o700)
-        for name, files in (("settings", _found(self.settings)), ("programs", self._programs())):
-            (beside / name).mkdir()
-            for path in files:
-                _copy(path, beside / name)
-        beside.rename(self.folder)
+        beside.mkdir()
+        for path in _found(self.settings):
+            _copy(path, beside)
+        beside.rename(kept)
 
     def restore(self) -> None:
-        """Put the settings back; those that are new go."""
+        """Put the settings back, where they were kept; those that are new go."""
+        if not (self.folder / "settings").is_dir():
+            return
         kept = _found(self.folder / "settings")
         for path in kept:
             _copy(path, self.settings)
@@ -261,9 +261,6 @@ class Before:
     def forget(self) -> None:
         """Keep nothing any more."""
         shutil.rmtree(self.folder)
-
-    def _programs(self) -> list[Path]:
-        return [path for path in sorted(self.directory.glob("*.conf")) if path.read_text().startswith(OWNED)]
 
 
 def _found(folder: Path) -> list[Path]:

@@ -74,6 +74,11 @@ current:
   description: The release that is current, by root. Empty where none is.
   returned: always
   type: dict
+unproven:
+  description: Whether settings or programs came after those that worked last, and were interrupted, by root.
+  returned: always
+  type: dict
+  sample: {/opt/celery: false}
 worked:
   description: The release that worked last, by root. Empty where none did.
   returned: always
@@ -191,6 +196,7 @@ def main() -> None:
         "changed": bool(missing),
         "missing": list(missing),
         "current": {root: current(root) for root in records},
+        "unproven": {root: os.path.isdir(os.path.join(root, "before")) for root in records},
         "worked": {root: [{"release": ""}, *record["worked"]][-1]["release"] for root, record in records.items()},
     }
     if module.params["background"]:

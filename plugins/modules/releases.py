@@ -38,13 +38,13 @@ options:
     default: ""
   trial:
     description:
-      - Keep the settings and the program files that are there, before O(current) is made current, until a release
-        O(worked). Those that a release on trial found stay where it was interrupted and another one follows.
+      - Keep the settings that are there, before O(current) is made current, until a release O(worked). Those that are
+        kept already stay, for what came after them has not worked.
       - Without it, O(current) forgets what was kept.
     type: bool
     default: false
   back:
-    description: Put back the settings that were kept for O(trial), and return the program files.
+    description: Put back the settings that were kept, and return the programs' files.
     type: bool
     default: false
   bad:
@@ -72,10 +72,6 @@ options:
     description: The folder of what the programs read when they start.
     type: path
     default: /etc/celery
-  directory:
-    description: supervisord's folder of included files.
-    type: path
-    default: /etc/supervisor/conf.d
   drained:
     description: The file that is there while the host's workers are out of service.
     type: path
@@ -127,9 +123,13 @@ drained:
   returned: always
   type: bool
 content:
-  description: The program files that were kept for O(trial), empty where none were. Returned for O(back).
+  description: For O(back), the programs' files that M(celery_on_hosts.platform.supervisor_programs) kept; else empty.
   returned: always
   type: str
+unproven:
+  description: Whether anything is kept, for what came after it has not worked yet.
+  returned: always
+  type: bool
 removed:
   description: The folders that were removed (in check mode, that would be).
   returned: always
@@ -183,14 +183,13 @@ def main() -> None:
             "reports": {"type": "path", "default": "/run/celery"},
             "platform": {"type": "path", "default": "/etc/celery/platform.json"},
             "settings": {"type": "path", "default": "/etc/celery"},
-            "directory": {"type": "path", "default": "/etc/supervisor/conf.d"},
             "drained": {"type": "path", "default": "/etc/ansible/facts.d/celery.fact"},
         },
         supports_check_mode=True,
     )
     options = module.params
     releases = Releases(options["root"], options["reports"])
-    before = Before(options["root"], options["settings"], options["directory"])
+    before = Before(options["root"], options["settings"])
     try:
         found = find(releases, options["find"], options["again"]) if options["find"] else ""
         content = before.programs if options["back"] else ""
@@ -212,6 +211,7 @@ def main() -> None:
         programs=programs,
         drained=os.path.exists(options["drained"]),
         content=content,
+        unproven=before.kept,
         removed=[str(folder) for folder in gone],
     )
 
@@ -222,7 +222,7 @@ def change(releases: Releases, before: Before, options: dict[str, Any], check: b
     name, worked, bad = options["current"], options["worked"], options["bad"]
     if options["back"] and before.kept:
         todo.append(before.restore)
-    elif name and options["trial"] and not before.kept:
+    elif name and options["trial"] and not (before.folder / "settings").is_dir():
         todo.append(before.keep)
     if name and name != releases.current:
         if name not in releases.there:

@@ -49,6 +49,9 @@ options:
     description: Seconds in which a new process of O(handover) has to be ready.
     type: int
     default: 60
+  keep:
+    description: Keep the owner's files in this folder before they change. Those that are kept there already stay.
+    type: path
   timeout:
     description: Seconds to wait for programs to stop. Longer than the longest C(stopwaitsecs).
     type: int
@@ -70,6 +73,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+files:
+  description: The programs whose files changed, also where this failed (in check mode, that would change).
+  returned: always
+  type: list
+  elements: str
 programs:
   description: What was done, program by program.
   returned: always
@@ -81,6 +89,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import tempfile
 import time
@@ -150,6 +159,18 @@ def write(directory: str, programs: dict[str, str]) -> None:
             file.write(text)
             os.fchmod(file.fileno(), 0o644)
         os.rename(temporary, os.path.join(directory, f"{name}.conf"))
+
+
+def keep(folder: str, programs: dict[str, str]) -> None:
+    """Keep each program's file in a folder, all or none; those that are kept there already stay."""
+    if os.path.isdir(folder):
+        return
+    os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
+    beside = f"{folder}.new"
+    shutil.rmtree(beside, ignore_errors=True)  # of one that was killed
+    os.mkdir(beside)
+    write(beside, programs)
+    os.rename(beside, folder)
 
 
 class Programs:
@@ -286,6 +307,7 @@ def main() -> None:
             "directory": {"type": "path", "default": "/etc/supervisor/conf.d"},
             "socket": {"type": "path", "default": "/run/supervisor.sock"},
             "handover": {"type": "dict", "default": {}},
+            "keep": {"type": "path"},
             "ready_timeout": {"type": "int", "default": 60},
             "timeout": {"type": "int", "default": 900},
         },
@@ -312,7 +334,9 @@ def main() -> None:
     if module.check_mode:
         said = {name: "restarted" if name in found else "started" for name in differing}
         said |= {name: "restarted" for name in restart & wanted.keys()} | {name: "removed" for name in stale}
-        module.exit_json(changed=bool(said), programs=said, diff=diff)
+        module.exit_json(changed=bool(said), programs=said, files=[*differing, *stale], diff=diff)
+    if options["keep"] and (differing or stale):
+        keep(options["keep"], found)
     write(options["directory"], differing)
     server = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(options["socket"]))
     programs = Programs(server, options["timeout"], options["handover"], options["ready_timeout"])
@@ -321,9 +345,10 @@ def main() -> None:
     except (OSError, xmlrpc.client.Fault, TimeoutError) as error:
         module.fail_json(
             msg=f"supervisord on {options['socket']}: {error}. See `systemctl status supervisor`, "
-            "`supervisorctl status` and /var/log/supervisor/supervisord.log, then deploy again."
+            "`supervisorctl status` and /var/log/supervisor/supervisord.log, then deploy again.",
+            files=[*differing, *stale],
         )
-    module.exit_json(changed=bool(differing or stale or done), programs=done, diff=diff)
+    module.exit_json(changed=bool(differing or stale or done), programs=done, files=[*differing, *stale], diff=diff)
 
 
 if __name__ == "__main__":

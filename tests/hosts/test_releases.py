@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +107,25 @@ def test_a_release_is_checked_again_with_other_settings(site: Site) -> None:
     assert (current(site), released(site)) == (release, {release})
     assert told(site) == in_use
     assert restarted(before, site.main_pids()) == []
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"arguments": ["--no-such-option"]}, {"environment": {"DJANGO_SETTINGS_MODULE": "no_such_settings"}}],
+    ids=["arguments", "environment"],
+)
+def test_settings_that_do_not_work_go_back(site: Site, broken: dict[str, Any]) -> None:
+    """The programs never stop, and the next deployment finds nothing to do."""
+    before, in_use = site.main_pids(), told(site)
+    deployments = Deployments(site.platform.inventory)
+    worker, *others = site.platform.variables["celery_workers"]
+    done = deployments.run(celery_workers=[worker | broken, *others])
+    assert done.status != 0
+    assert "The new settings do not work: " in done.said
+    assert told(site) == in_use
+    assert restarted(before, site.main_pids()) == []
+    done = deployments.run()
+    assert (done.status, done.changed) == (0, 0), done.said[-3000:]
 
 
 def test_each_program_is_restarted_alone(site: Site, harmless: Harmless) -> None:

@@ -47,6 +47,7 @@ def is_open(port):
 print([port for port in (22, 80, 4369, 5432, 5555, 5672, 6379, 8000, 9001, 15672, 25672) if is_open(port)])
 """
 
+WORKER = {"name": "celery", "queues": ["celery"]}
 State = dict[str, Any]
 
 
@@ -150,6 +151,18 @@ def test_a_bad_release_stays_on_the_first_host(lab: Lab, tmp_path: Path, code: s
     lab.run(FIRST, "celery-dead drop --all --yes || true")  # what killed its process again and again
 
 
+def test_settings_that_do_not_work_stay_on_the_first_host(lab: Lab, tmp_path: Path) -> None:
+    """They go back there, and are not refused: what was wrong may have been elsewhere."""
+    before = lab.states()
+    variables = tmp_path / "variables.json"
+    variables.write_text(json.dumps({"celery_workers": [WORKER | {"arguments": ["--no-such-option"]}]}))
+    said = lab.make("deploy", f"ARGS=-e @{variables}", works=False)
+    assert "The new settings do not work: " in said
+    assert "No other host was touched." in said
+    assert lab.states() == before
+    assert "nothing to change" in lab.make("deploy")
+
+
 def test_a_release_that_fails_in_a_later_step_stays_where_it_works(lab: Lab, tmp_path: Path) -> None:
     """All hosts of that step go back, also those on which it would work."""
     before = {host: state["current"] for host, state in lab.states().items()}
@@ -207,7 +220,7 @@ def test_a_program_is_restarted_on_every_host(lab: Lab) -> None:
 def test_a_host_is_drained(lab: Lab, tmp_path: Path) -> None:
     """Not where it alone reads a queue. It stays so through a deployment and a reboot."""
     workers = [
-        {"name": "celery", "queues": ["celery"]},
+        WORKER,
         {"name": "low", "queues": ["low"], "hosts": ["worker1"]},
     ]
     variables = tmp_path / "variables.json"

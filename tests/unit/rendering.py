@@ -116,7 +116,11 @@ class Platform:
             "__platform_dpkg": {"stdout_lines": []},
             "__platform_app": release | archives,
             "__platform_flower": release | archives,
-            "__platform_unpacked": {name: {"/opt/celery": "", "/opt/flower": ""} for name in ("current", "worked")},
+            "__celery_files": {"files": []},
+            "__platform_unpacked": {
+                **{name: {"/opt/celery": "", "/opt/flower": ""} for name in ("current", "worked")},
+                "unproven": {"/opt/celery": False, "/opt/flower": False},
+            },
         }
 
     def variables(self, role: str) -> Variables:

@@ -471,7 +471,7 @@ def test_messages_are_not_signed_otherwise(platform: Platform) -> None:
 
 
 def test_a_release_is_on_trial_where_another_one_worked() -> None:
-    def on_trial(worked: str, **magic: bool) -> object:
+    def on_trial(worked: str, **magic: Any) -> object:
         platform = Platform()
         platform.magic |= magic
         platform.magic["__platform_unpacked"]["worked"]["/opt/celery"] = worked
@@ -479,6 +479,15 @@ def test_a_release_is_on_trial_where_another_one_worked() -> None:
 
     assert on_trial("ffffffffffff") is True
     assert on_trial("ffffffffffff", ansible_check_mode=True) is False
+    changed = {"__celery_files": {"files": ["/etc/celery/environment"]}}
+    failed = {"__celery_programs": {"failed": True, "files": ["celery"]}}
+    for magic in (changed, failed):
+        assert on_trial("0123456789ab", **magic) is True, "it is told something else"
+        assert on_trial("0123456789ab", **magic, ansible_check_mode=True) is False
+        assert on_trial("", **magic) is False, "there is nothing to go back to"
+    assert on_trial("0123456789ab", __celery_programs={"changed": True, "files": []}) is False, "it was restarted"
+    interrupted = {"__platform_unpacked": {"worked": {}, "unproven": {"/opt/celery": True}}}
+    assert on_trial("0123456789ab", **interrupted) is True, "it has not worked yet"
     assert on_trial("0123456789ab") is False, "it is the same"
     assert on_trial("") is False, "there is none to go back to"
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.celery_on_hosts.platform.plugins.filter.releases import releases_problems, releases_table
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.host_releases import OWNED
+from ansible_collections.celery_on_hosts.platform.plugins.modules.supervisor_programs import keep, split
 
 from tests.unit.modules import run_module
 
 Run = Callable[..., subprocess.Popen[bytes]]
 
 
-PLACES = ("root", "reports", "platform", "drained", "settings", "directory")
+PLACES = ("root", "reports", "platform", "drained", "settings")
 
 
 class Host:
@@ -32,8 +32,7 @@ class Host:
         self.platform = folder / "platform.json"
         self.drained = folder / "celery.fact"
         self.settings = folder / "settings"
-        self.directory = folder / "conf.d"
-        for one in (self.reports, self.settings, self.directory):
+        for one in (self.reports, self.settings):
             one.mkdir()
         for name in ("releases", "deps"):
             (self.root / name).mkdir(parents=True)
@@ -63,15 +62,21 @@ class Host:
             self.module(current=name)
             self.module(worked=name)
 
-    def tell(self, **files: str) -> None:
-        """Have settings and program files of these texts, and no others of the application's."""
-        for path in (*self.settings.glob("*.environment"), *self.directory.glob("celery*.conf")):
+    def tell(self, environment: str, **programs: str) -> None:
+        """Have settings of these texts, for all and for programs of their own, and no others."""
+        for path in self.settings.glob("*.environment"):
             path.unlink()
-        (self.settings / "environment").write_text(files.pop("environment"))
+        (self.settings / "environment").write_text(environment)
         (self.settings / "environment").chmod(0o640)
-        for name, text in files.items():
+        for name, text in programs.items():
             (self.settings / f"{name}.environment").write_text(text)
-            (self.directory / f"{name}.conf").write_text(f"{OWNED} Changes here are lost.\n[program:{name}]\n{text}\n")
+
+    def keep(self, **programs: str) -> None:
+        """Keep programs' files, as the other module does."""
+        keep(
+            str(self.root / "before/programs"),
+            split("".join(f"[program:{n}]\n{t}\n" for n, t in programs.items()), "x"),
+        )
 
     def told(self) -> dict[str, str]:
         """The settings that are there."""
@@ -216,7 +221,7 @@ def test_a_bad_release_is_found_only_where_that_is_asked_for(host: Host) -> None
     assert host.module(find="a", again=True)["found"] == "a"
 
 
-# --- what was there before a release on trial ---------------------------------------------------------------------
+# --- what was there before ------------------------------------------------------------------------------------------
 
 
 def test_settings_and_programs_of_before_come_back(host: Host) -> None:
@@ -224,11 +229,11 @@ def test_settings_and_programs_of_before_come_back(host: Host) -> None:
     host.deployed("a")
     host.tell(environment="X=1", celery="old", celery_low="goes")
     (host.settings / "own.pem").write_text("a user's")
-    (host.directory / "flower.conf").write_text("; Managed by Ansible for flower.\n[program:flower]\n")
-    assert host.module(current="b", trial=True)["changed"]
+    assert host.module(current="b", trial=True)["unproven"]
+    host.keep(celery="old", celery_low="goes")
     host.tell(environment="X=2", celery="new", celery_io="comes")
     said = host.module(current="a", bad="b", reason="it dies", back=True)
-    assert (said["changed"], said["current"]) == (True, "a")
+    assert (said["changed"], said["current"], said["unproven"]) == (True, "a", False)
     assert said["content"] == "[program:celery]\nold\n[program:celery_low]\ngoes\n"
     assert host.told() == {
         "environment": "X=1",
@@ -241,15 +246,26 @@ def test_settings_and_programs_of_before_come_back(host: Host) -> None:
     assert (again["content"], again["changed"]) == ("", False)
 
 
-def test_those_of_the_first_release_on_trial_stay_until_one_works(host: Host) -> None:
+def test_programs_come_back_where_no_settings_changed(host: Host) -> None:
+    host.unpack("a")
+    host.deployed("a")
+    host.tell(environment="X=1", celery="own")
+    host.keep(celery="old")
+    said = host.module(current="a", back=True)
+    assert (said["content"], said["changed"]) == ("[program:celery]\nold\n", True)
+    assert host.told() == {"environment": "X=1", "celery.environment": "own"}
+
+
+def test_those_that_worked_last_stay_until_something_works(host: Host) -> None:
     host.unpack("a", "b", "c")
     host.deployed("a")
-    host.tell(environment="X=1", celery="old")
+    host.tell(environment="X=1")
     host.module(current="b", trial=True)  # and interrupted
-    host.tell(environment="X=2", celery="half")
+    host.tell(environment="X=2")
+    assert host.module()["unproven"]
     host.module(current="c", trial=True)
-    host.tell(environment="X=3", celery="new")
-    assert "old" in host.module(current="a", back=True)["content"]
+    host.tell(environment="X=3")
+    host.module(current="a", back=True)
     assert host.told()["environment"] == "X=1"
 
 
@@ -257,10 +273,12 @@ def test_those_of_the_first_release_on_trial_stay_until_one_works(host: Host) ->
 def test_what_was_there_before_is_forgotten(host: Host, after: dict[str, Any]) -> None:
     host.unpack("a", "b")
     host.deployed("a")
-    host.tell(environment="X=1", celery="old")
+    host.tell(environment="X=1")
     host.module(current="b", trial=True)
-    host.tell(environment="X=2", celery="new")
-    assert host.module(**after)["changed"]
+    host.keep(celery="old")
+    host.tell(environment="X=2")
+    said = host.module(**after)
+    assert (said["changed"], said["unproven"]) == (True, False)
     assert host.module(back=True)["content"] == ""
     assert host.told()["environment"] == "X=2"
     assert not (host.root / "before").exists()
