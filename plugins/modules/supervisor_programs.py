@@ -50,8 +50,11 @@ options:
     type: int
     default: 60
   keep:
-    description: Keep the owner's files in this folder before they change. Those that are kept there already stay.
+    description:
+      - Keep the owner's files in this folder before they change. Those that are kept there already stay.
+      - Nothing is kept when it is empty.
     type: path
+    default: ""
   timeout:
     description: Seconds to wait for programs to stop. Longer than the longest C(stopwaitsecs).
     type: int
@@ -307,7 +310,7 @@ def main() -> None:
             "directory": {"type": "path", "default": "/etc/supervisor/conf.d"},
             "socket": {"type": "path", "default": "/run/supervisor.sock"},
             "handover": {"type": "dict", "default": {}},
-            "keep": {"type": "path"},
+            "keep": {"type": "path", "default": ""},
             "ready_timeout": {"type": "int", "default": 60},
             "timeout": {"type": "int", "default": 900},
         },

@@ -233,6 +233,7 @@ def test_a_host_is_drained(lab: Lab, tmp_path: Path) -> None:
     lab.make("deploy")
     after = lab.states()
     assert after.pop("worker1")["programs"] == {}
+    assert "nothing to change" in lab.make("deploy")
     assert after == {host: before[host] for host in after}
     hosts = (lab.inventory / "lab_hosts.yml").read_text()
     (container,) = re.findall(r"lab_container: (\S+-worker1)$", hosts, re.MULTILINE)

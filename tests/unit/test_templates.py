@@ -492,6 +492,19 @@ def test_a_release_is_on_trial_where_another_one_worked() -> None:
     assert on_trial("") is False, "there is none to go back to"
 
 
+@pytest.mark.parametrize("wanted", ["current", "0123456789ab"])
+def test_what_a_verb_changes_for_a_while_is_not_on_trial(wanted: str) -> None:
+    """Those that drain a host and replace passwords ask for the release that is current."""
+    platform = Platform(celery_release=wanted)
+    found = {name: "0123456789ab" for name in ("found", "current", "worked")}
+    releases = [{"release": "0123456789ab", "checked": ""}]
+    platform.magic["__platform_found"] = found | {"unproven": False, "releases": releases}
+    platform.magic["__celery_files"] = {"files": ["/etc/celery/platform.json"]}
+    (kept,) = (call["keep"] for call in platform.arguments("celery", "supervisor_programs") if "keep" in call)
+    expected = (False, "") if wanted == "current" else (True, "/opt/celery/before/programs")
+    assert (platform.variable("celery", "_celery_on_trial"), kept) == expected
+
+
 def test_the_programs_of_the_release_before_are_as_they_were() -> None:
     before, after = Platform(), Platform()
     after.magic["__platform_app"] = before.magic["__platform_app"] | {"release_id": "ffffffffffff"}
@@ -528,7 +541,8 @@ def test_settings_that_are_checked_name_no_file_that_is_in_use(tmp_path: Path) -
 def test_a_release_that_was_built_before_is_run_again(wanted: str) -> None:
     platform = Platform(celery_release=wanted)
     found = {"found": "ffffffffffff", "current": "0123456789ab", "worked": "0123456789ab"}
-    platform.magic["__platform_found"] = found | {"releases": [{"release": "ffffffffffff", "checked": ""}]}
+    releases = [{"release": "ffffffffffff", "checked": ""}]
+    platform.magic["__platform_found"] = found | {"unproven": False, "releases": releases}
     assert all(
         "=ffffffffffff-" in line or 'CELERY_CONFIGURATION="ffffffffffff-' in line
         for line in platform.programs().splitlines()
