@@ -77,7 +77,7 @@ def test_no_secret_was_an_argument_of_a_process(site: Site, watch: Watch) -> Non
 # --- a change --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", ["celery : Configure", "celery : Run the programs"])
+@pytest.mark.parametrize("task", ["celery : Configure", "celery : Use the settings", "celery : Run the programs"])
 def test_a_change_is_cut_off(site: Site, deployments: Deployments, chance: random.Random, task: str) -> None:
     """While files are written, and while programs are restarted."""
     cut_off(deployments, chance, task, celery_prefetch_multiplier=3)
