@@ -13,7 +13,17 @@ from tests.unit.rendering import GROUPS, ROLES, ROOT, load, plays, task_files, w
 
 KEYWORDS = {
     *("name", "when", "register", "vars", "loop", "loop_control", "until", "retries", "delay", "notify", "tags"),
-    *("become", "become_user", "delegate_to", "run_once", "no_log", "check_mode", "changed_when", "failed_when"),
+    *(
+        "become",
+        "become_user",
+        "delegate_to",
+        "run_once",
+        "no_log",
+        "check_mode",
+        "diff",
+        "changed_when",
+        "failed_when",
+    ),
     *(
         "delegate_facts",
         "ignore_unreachable",
