@@ -75,21 +75,28 @@ destroy: setup  ## Remove the lab: its hosts, their data, its network and keys, 
 	@$(must_be_lab)bin/lab --destroy $(INVENTORY)
 
 # --- proof ----------------------------------------------------------------------------------------------------------
-.PHONY: test lint unit molecule rolling chaos bench-deploy bench-redis
+.PHONY: test test-times lint lint-ansible lint-python lint-shell unit molecule rolling chaos bench-deploy bench-redis
 test: setup-test lint  ## Run all tests that CI runs
-	@pytest
+	@pytest --junit-xml=.cache/times/test.xml
+
+test-times:  ## Show where the time of the last `make test` went: by scenario, phase, file and test
+	@python3 -m tests.times
 
 lint: setup  ## Read everything: Ansible, YAML, Python, shell
-	@yamllint --strict .
+	@$(MAKE) --jobs --output-sync lint-ansible lint-python lint-shell
+lint-ansible:
 	@ansible-lint
+lint-python:
 	@ruff check --quiet && ruff format --check --quiet
 	@mypy
 	@bin/in-app app mypy
 	@cd runtime && mypy
+lint-shell:
+	@yamllint --strict .
 	@shellcheck $$(git ls-files --cached --others --exclude-standard | grep -v '\.j2$$' | xargs grep -lE '^#!.*sh$$')
 
 unit: setup  ## Run the tests that need no host
-	@pytest tests/unit $(ARGS)
+	@pytest --numprocesses auto --dist loadgroup tests/unit $(ARGS)
 
 molecule: setup-lab  ## Prove the platform on hosts of its own: [SCENARIO=default|debian12|redis|plain|plain-redis|mishaps]
 	@MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/molecule/$(or $(SCENARIO),default) \
