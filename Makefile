@@ -75,7 +75,7 @@ destroy: setup  ## Remove the lab: its hosts, their data, its network and keys, 
 	@$(must_be_lab)bin/lab --destroy $(INVENTORY)
 
 # --- proof ----------------------------------------------------------------------------------------------------------
-.PHONY: test test-times lint lint-ansible lint-python lint-shell unit molecule rolling chaos bench-deploy bench-redis
+.PHONY: test test-times lint lint-ansible lint-python lint-shell unit tour molecule rolling chaos bench-deploy bench-redis
 test: setup-test lint  ## Run all tests that CI runs
 	@pytest --junit-xml=.cache/times/test.xml
 
@@ -96,9 +96,12 @@ lint-shell:
 	@shellcheck $$(git ls-files --cached --others --exclude-standard | grep -v '\.j2$$' | xargs grep -lE '^#!.*sh$$')
 
 unit: setup  ## Run the tests that need no host
-	@pytest --numprocesses auto --dist loadgroup tests/unit $(ARGS)
+	@pytest --numprocesses auto --dist worksteal tests/unit $(ARGS)
 
-molecule: setup-lab  ## Prove the platform on hosts of its own: [SCENARIO=default|debian12|redis|plain|plain-redis|mishaps]
+tour: setup-lab  ## Prove the verbs of README's tour, on a lab of its own
+	@pytest tests/verbs $(ARGS)
+
+molecule: setup-test  ## Prove the platform on hosts of its own: [SCENARIO=default|redis|mishaps|debian12|plain|plain-redis]
 	@MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/molecule/$(or $(SCENARIO),default) \
 	  molecule test --no-command-borders --scenario-name $(or $(SCENARIO),default) $(ARGS)
 

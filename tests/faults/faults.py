@@ -41,7 +41,7 @@ def fault(
     return add
 
 
-@fault("F1", "`supervisorctl restart celery`, `stop` then `start`", "no", sample=BOTH)
+@fault("F1", "`supervisorctl restart celery`, `stop` then `start`", "no")
 def worker_restarted(trial: Trial) -> None:
     for _ in trial.times(4):
         trial.do("supervisorctl restart celery")

@@ -17,6 +17,7 @@ PLATFORM = pytest.StashKey[Platform]()
 def pytest_configure(config: pytest.Config) -> None:
     """Say what the marks mean, and read the inventory."""
     config.addinivalue_line("markers", "needs(*features): only where the inventory has all of these")
+    config.addinivalue_line("markers", "unless(*features): not where it has all of these; another scenario proves it")
     config.addinivalue_line("markers", "late(order): after the others, which it disturbs; the largest comes last")
     inventory = config.getoption("ansible_inventory")
     if inventory:
@@ -42,10 +43,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     platform = config.stash.get(PLATFORM, None)
     if platform is None:
         return
-    needed = {item: {feature for mark in item.iter_markers("needs") for feature in mark.args} for item in items}
-    config.hook.pytest_deselected(items=[item for item in items if not needed[item] <= platform.features])
+
+    def wanted(item: pytest.Item) -> bool:
+        return all(platform.features.issuperset(mark.args) for mark in item.iter_markers("needs")) and not any(
+            platform.features.issuperset(mark.args) for mark in item.iter_markers("unless")
+        )
+
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
     order = {item: next((mark.args[0] for mark in item.iter_markers("late")), 0) for item in items}
-    items[:] = sorted((item for item in items if needed[item] <= platform.features), key=lambda item: order[item])
+    items[:] = sorted(filter(wanted, items), key=lambda item: order[item])
 
 
 @pytest.fixture(scope="session")

@@ -20,12 +20,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = ROOT / "roles/platform/defaults/main.yml"
 SECRETS = "/root/verify-secrets"  # on the host, while the tests run: NAME=SECRET lines, for root alone
 RELEASES = "/opt/celery/releases/"
+
+# What neither Debian's release nor the application can change is proved once for each broker: by our application on
+# Debian 13, in the scenarios `default` and `redis`.
+once = pytest.mark.needs("example", "debian13")
 
 T = TypeVar("T")
 
@@ -114,6 +119,7 @@ class Platform:
         self.features = {name for name in parts if self.variables[f"celery_{name}_enabled"]}
         ours = self.variables["celery_app_source"] == defaults["celery_app_source"]
         self.features |= {self.broker, "example" if ours else "plain"}
+        self.features |= {f"debian{self.variables.get('lab_debian', 13)}"}
         self.features |= {"ledger"} if "TASKS_LEDGER" in self.variables.get("celery_app_environment", {}) else set()
         self.features |= {"signing"} if self.variables["celery_message_signing"] else set()
         others = {"celerybeat": "beat", "flower": "flower", "web": "web"}

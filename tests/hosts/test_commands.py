@@ -11,6 +11,9 @@ import pytest
 
 from tests.hosts.support import Site, without_colours
 
+# The application on both brokers, and another's application; of Debian 12 the latter.
+pytestmark = [pytest.mark.unless("example", "debian12"), pytest.mark.unless("plain", "debian13")]
+
 NODE = "->  {node}: OK"
 
 

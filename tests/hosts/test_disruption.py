@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.hosts.support import ORDERS, Site, eventually
+from tests.hosts.support import ORDERS, Site, eventually, once
 
 # Places an order, and dies with the order in the database and its task on no broker.
 CRASH = """
@@ -153,6 +153,7 @@ def test_restart_celery_restarts_that_alone_and_loses_no_task(site: Site) -> Non
 
 @pytest.mark.late(4)
 @pytest.mark.needs("example")
+@pytest.mark.unless("ledger")  # F2 of test_faults.py
 def test_a_killed_child_costs_no_task(site: Site) -> None:
     """The worker puts back what the child of its pool had in hand."""
     (sent,) = site.send("[count.delay(2)]")
@@ -165,6 +166,7 @@ def test_a_killed_child_costs_no_task(site: Site) -> None:
 
 @pytest.mark.late(5)
 @pytest.mark.needs("example")
+@pytest.mark.unless("ledger")  # F3 of test_faults.py
 def test_a_killed_worker_costs_no_task(site: Site) -> None:
     """The next one, which supervisord starts, gets what it had in hand, from Redis after half a minute."""
     load = Load(site)
@@ -175,7 +177,8 @@ def test_a_killed_worker_costs_no_task(site: Site) -> None:
 
 
 @pytest.mark.late(5)
-@pytest.mark.needs("example", "web", "beat", "database")
+@once
+@pytest.mark.needs("web", "beat", "database")
 def test_a_killed_web_process_costs_no_order(site: Site) -> None:
     """Each that it accepted, and each that is in the database, is confirmed; and once, however often it is asked."""
     product = f"tea {uuid.uuid4()}"
@@ -228,6 +231,7 @@ def test_a_program_that_ends_is_started_again(site: Site) -> None:
 
 
 @pytest.mark.late(7)
+@pytest.mark.unless("plain", "debian13")
 def test_restarting_supervisord_leaves_no_orphan(site: Site) -> None:
     """And loses no task: each program ends properly before its successor starts."""
     before = {pid for pids in site.processes().values() for pid in pids}
@@ -240,6 +244,7 @@ def test_restarting_supervisord_leaves_no_orphan(site: Site) -> None:
 
 
 @pytest.mark.late(100)
+@pytest.mark.unless("plain", "debian13")
 def test_a_reboot_brings_everything_back(site: Site) -> None:
     """By itself, healthy, with the tasks that waited."""
     booted = site.run("cat /proc/sys/kernel/random/boot_id; ps -o lstart= 1")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.hosts.support import Site, eventually
+from tests.hosts.support import Site, eventually, once
 
-pytestmark = pytest.mark.needs("web", "example")
+pytestmark = [once, pytest.mark.needs("web")]
 
 # What an example is there to show, if not a success. What stays PENDING has no result on purpose.
 ENDS = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.hosts.support import ROOT, Site, eventually
+from tests.hosts.support import ROOT, Site, eventually, once
 
 pytestmark = pytest.mark.needs("web", "example")
 
@@ -44,6 +44,7 @@ def run(site: Site, example: str, **arguments: Any) -> Any:
     return done["result"]
 
 
+@once
 @pytest.mark.parametrize("store", ["of_the_app", "django", "sqlalchemy"])
 def test_a_store_keeps_a_result_until_it_is_told_to_forget(site: Site, store: str) -> None:
     """On the deployment's own Redis and PostgreSQL."""
@@ -51,12 +52,14 @@ def test_a_store_keeps_a_result_until_it_is_told_to_forget(site: Site, store: st
     assert (seen["result"], seen["asked again"], seen["after forget"]) == (5, "SUCCESS", "PENDING")
 
 
+@once
 def test_rpc_answers_its_caller_once(site: Site) -> None:
     """Through the broker, whichever it is."""
     seen = run(site, "store_rpc")
     assert (seen["result"], seen["asked again"]) == (5, "PENDING")
 
 
+@once
 @pytest.mark.parametrize(
     ("example", "wanted"),
     [
@@ -105,12 +108,14 @@ def test_the_highest_priority_overtakes_what_waits(site: Site) -> None:
     eventually(lambda: site.states(sent), lambda states: states == {"SUCCESS": len(sent)})
 
 
+@once
 def test_a_task_may_opt_in_to_another_serializer(site: Site) -> None:
     """msgpack for bytes, yaml for dates."""
     assert run(site, "by_msgpack", text="grüße") == 7
     assert run(site, "by_yaml", year=2026, month=11, day=21) == "Saturday"
 
 
+@once
 def test_the_page_shows_what_is_stored_where(site: Site) -> None:
     """Of the broker what it tells: how many messages wait and, only on Redis, how many are not acknowledged."""
     started = site.http("/api/examples/delay", body={"arguments": {}}).json()
@@ -123,6 +128,7 @@ def test_the_page_shows_what_is_stored_where(site: Site) -> None:
     assert re.search(rf"<h3>Broker <small>{name}</small></h3> <dl><dt><code>{waiting}.*?<code>{last}", page), page
 
 
+@once
 @pytest.mark.needs("beat")
 def test_beat_finds_an_entry_of_the_database_while_it_runs(site: Site) -> None:
     """And sends its task."""
@@ -130,6 +136,7 @@ def test_beat_finds_an_entry_of_the_database_while_it_runs(site: Site) -> None:
     eventually(lambda: site.python(TICKED.format(name="interval")), bool)
 
 
+@once
 def test_periodic_work_does_not_overlap(site: Site) -> None:
     """The lock is in the database, for all workers."""
     assert sorted(run(site, "one_at_a_time", seconds=3)) in (["another one is at it", "done"], ["done", "done"])
@@ -144,7 +151,8 @@ def admin(site: Site) -> Iterator[str]:
     site.python(f"{USERS}User.objects.filter(username='verify').delete(); print(0)")
 
 
-@pytest.mark.needs("beat", "ledger")  # in the scenario of each broker, not on both releases of Debian
+@once
+@pytest.mark.needs("beat", "rabbitmq")  # the same pages whichever broker there is
 @pytest.mark.skipif(not (os.environ.get("CHROMIUM") or shutil.which("chromium")), reason="there is no chromium")
 def test_the_pages_in_a_browser(site: Site, admin: str) -> None:
     """The application's own tests of them, with the pages of this host."""

@@ -12,7 +12,7 @@ import pytest
 from tests.deployments.support import Deployments
 from tests.faults.host import Host
 from tests.faults.trial import Fault, Trial, run
-from tests.hosts.support import DIES, Platform, Site, app_with
+from tests.hosts.support import DIES, Platform, Site, app_with, once
 
 Harmless = Callable[[Callable[[], None]], None]
 
@@ -97,6 +97,7 @@ def test_a_release_is_rolled_back(site: Site, harmless: Harmless, tmp_path: Path
     assert (current(site), released(site)) == (first, {first})
 
 
+@once
 def test_a_release_is_checked_again_with_other_settings(site: Site) -> None:
     """Before it is switched to: what runs goes on, and nothing on the host reads the settings that fail."""
     release, before, in_use = current(site), site.main_pids(), told(site)
@@ -109,6 +110,7 @@ def test_a_release_is_checked_again_with_other_settings(site: Site) -> None:
     assert restarted(before, site.main_pids()) == []
 
 
+@once
 @pytest.mark.parametrize(
     "broken",
     [{"arguments": ["--no-such-option"]}, {"environment": {"DJANGO_SETTINGS_MODULE": "no_such_settings"}}],
@@ -128,6 +130,7 @@ def test_settings_that_do_not_work_go_back(site: Site, broken: dict[str, Any]) -
     assert (done.status, done.changed) == (0, 0), done.said[-3000:]
 
 
+@once
 def test_each_program_is_restarted_alone(site: Site, harmless: Harmless) -> None:
     """And supervisord is not."""
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.hosts.support import ROOT, Site, eventually
+from tests.hosts.support import ROOT, Site, eventually, once
 
 # A message whose body, once unpickled, would leave a file.
 PICKLE = """
@@ -172,7 +172,7 @@ def key(site: Site) -> Iterator[dict[str, str]]:
     site.run(f"rm {path}.key {path}.crt")
 
 
-@pytest.mark.needs("example")
+@once
 def test_a_worker_with_a_key_takes_nothing_but_what_it_signed(site: Site, key: dict[str, str]) -> None:
     """The unsigned message is refused and kept, as all that a worker refuses; the altered one cannot be read."""
     environment = {**key, "TASKS_QUEUES": ",".join([*site.platform.queues, "verify-signed"])}
@@ -197,6 +197,7 @@ def test_a_task_that_no_worker_knows_is_parked(site: Site, queue: str) -> None:
     assert _parked(site) == sent
 
 
+@pytest.mark.unless("plain", "debian13")
 def test_tasks_of_the_future_block_nobody(site: Site) -> None:
     """They come when they are due, not before, and the other tasks of their queue do not wait for them."""
     prefetch = site.platform.variables["celery_prefetch_multiplier"]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.hosts.support import SECRETS, Site
 
-pytestmark = pytest.mark.late(90)
+pytestmark = [pytest.mark.late(90), pytest.mark.unless("plain")]
 
 PATTERNS = f"/usr/bin/sed s/[^=]*=// {SECRETS}"
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.hosts.support import Site, eventually
+from tests.hosts.support import Site, eventually, once
 
-pytestmark = pytest.mark.needs("web", "example")
+pytestmark = [once, pytest.mark.needs("web")]
 
 
 def run(site: Site, example: str, **arguments: Any) -> dict[str, Any]:
