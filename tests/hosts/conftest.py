@@ -15,10 +15,7 @@ PLATFORM = pytest.StashKey[Platform]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the marks mean, and read the inventory."""
-    config.addinivalue_line("markers", "needs(*features): only where the inventory has all of these")
-    config.addinivalue_line("markers", "unless(*features): not where it has all of these; another scenario proves it")
-    config.addinivalue_line("markers", "late(order): after the others, which it disturbs; the largest comes last")
+    """Read the inventory."""
     inventory = config.getoption("ansible_inventory")
     if inventory:
         variables = _host(config, "workers").ansible.get_variables()
