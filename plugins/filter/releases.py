@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -74,9 +74,36 @@ def _mixed(results: Results) -> Iterator[str]:
         yield "not one release: " + "; ".join(f"{release}: {', '.join(who)}" for release, who in sorted(users.items()))
 
 
+def failed_command(loop: Mapping[str, Any], commands: Sequence[str]) -> str:
+    """What to say of the release command that failed, and of those that did not run after it.
+
+    Args:
+        loop: the registered result of the loop over the commands, which ended at the first that failed.
+        commands: all of them.
+
+    Returns:
+        Lines of text; empty where each command ended well, or none ran.
+    """
+    ran = [result for result in loop.get("results", []) if not result.get("skipped")]
+    if not ran or ran[-1].get("rc") == 0:
+        return ""
+    failed = ran[-1]
+    output = [*str(failed.get("stdout", "")).splitlines(), *str(failed.get("stderr", "")).splitlines()]
+    said = output[-15:] or [str(failed.get("msg") or "It printed nothing.")]
+    lines = [f"The release command `{failed['item']}` failed, exit code {failed.get('rc', 'unknown')}:"]
+    lines += [f"  {line}" for line in said]
+    rest = commands[len(ran) :]
+    lines += [f"Not run: {'; '.join(f'`{command}`' for command in rest)}"] if rest else []
+    return "\n".join(lines)
+
+
 class FilterModule:
     """What Ansible loads."""
 
     def filters(self) -> dict[str, Any]:
         """The filters by name."""
-        return {"releases_table": releases_table, "releases_problems": releases_problems}
+        return {
+            "releases_table": releases_table,
+            "releases_problems": releases_problems,
+            "failed_command": failed_command,
+        }

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.deployments.support import Deployments, Run, Watch
-from tests.hosts.support import ROOT, Site, eventually
+from tests.hosts.support import ROOT, Site, app_with, eventually
 
 # Where a first deployment is cut off, one after the other: before, in and after what is easily left half done.
 FRESH = (
@@ -137,6 +137,26 @@ def test_it_stops_before_anything_runs_of_it(
     assert (current(site), site.processes()) == before
     code, health = site.health()
     assert code == 0, health
+
+
+def test_it_stops_at_the_first_release_command_that_fails(site: Site, deployments: Deployments, tmp_path: Path) -> None:
+    """The message has its exit code, its output, and what did not run; the release that was live stays so."""
+    before = current(site), site.processes()
+    mark = "/var/lib/celery/after-the-failure"
+    commands = [
+        "python -c pass",
+        "python -c 'raise SystemExit(\"no such table\")'",
+        f'python -c \'open("{mark}", "w")\'',
+    ]
+    app = app_with("", tmp_path / "app")
+    run = deployments.run(
+        celery_app_source=str(app), celery_app_release_commands=commands, celery_prefetch_multiplier=3
+    )
+    assert run.status != 0
+    for word in ("failed, exit code 1:", "no such table", "Not run: `python -c 'open(", "is current, as before"):
+        assert word in run.said, run.said
+    assert not site.host.file(mark).exists
+    assert (current(site), site.processes()) == before
 
 
 def test_the_good_one_deploys_as_before(deployments: Deployments) -> None:

@@ -412,10 +412,18 @@ def test_a_bad_release_is_kept_from_the_hosts_that_follow(
 def test_release_commands_run_once_and_not_once_a_step() -> None:
     (task,) = [task for task in role_tasks("celery") if task["name"] == "Run the release's own commands"]
     assert "run_once" not in task
-    groups = {name: ["a"] for name in GROUPS} | {"workers": ["a", "b"]}
+    # Flower's host comes first, and does not have the release.
+    groups = {name: ["a"] for name in GROUPS} | {"workers": ["a", "b"], "monitoring": ["_"]}
     when = trust_as_template(f"{{{{ {task['when']} }}}}")
     ran = {host: Platform(groups=groups, host=host).value("celery", when) for host in ("a", "b")}
     assert ran == {"a": True, "b": False}
+
+
+def test_no_release_command_runs_after_one_that_failed() -> None:
+    (task,) = [task for task in role_tasks("celery") if task["name"] == "Run the release's own commands"]
+    going_on = trust_as_template(f"{{{{ not ({task['loop_control']['break_when']}) }}}}")
+    results: list[dict[str, Any]] = [{"rc": 0}, {"rc": 1}, {"failed": True, "msg": "no such file"}]
+    assert [Platform().value("celery", going_on, __celery_commands=one) for one in results] == [True, False, False]
 
 
 # --- secrets ---------------------------------------------------------------------------------------------------------

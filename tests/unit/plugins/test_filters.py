@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import subprocess
+from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
@@ -20,6 +21,7 @@ from ansible_collections.celery_on_hosts.platform.plugins.filter.platform import
     supervisor_environment,
     supervisor_quote,
 )
+from ansible_collections.celery_on_hosts.platform.plugins.filter.releases import failed_command
 
 AWKWARD = ["plain", "two words", "it's", 'say "x" now', "50%", "%(here)s", "a,b=c", "$HOME `id` \\", "", "ü", "a#b;c"]
 
@@ -105,3 +107,25 @@ def test_a_release_is_judged_by_the_applications_own_programs() -> None:
     assert release_problems({"stdout": "", "stderr": "Traceback\nOSError: no"}) == ["health check: OSError: no"]
     assert release_problems({"failed": True, "msg": "MODULE FAILURE"}) == ["health check: MODULE FAILURE"]
     assert release_problems({"skipped": True}) == release_problems({}) == []
+
+
+def test_a_failed_release_command_is_said_with_its_output_and_what_did_not_run() -> None:
+    commands = ["python -m migrate", "python -m load", "python -m notify"]
+    good = {"item": commands[0], "rc": 0, "stdout": "done", "stderr": ""}
+    bad = {"item": commands[1], "rc": 3, "stdout": "\n".join(f"line {n}" for n in range(20)), "stderr": "no table"}
+    text = failed_command({"results": [good, bad]}, commands)
+    assert text.splitlines()[0] == "The release command `python -m load` failed, exit code 3:"
+    assert text.splitlines()[-2:] == ["  no table", "Not run: `python -m notify`"]
+    assert "line 19" in text
+    assert "line 1\n" not in text
+    assert "Not run" not in failed_command({"results": [good, good, bad]}, commands)
+    no_start = {"item": commands[0], "msg": "[Errno 2] No such file"}
+    assert "exit code unknown:\n  [Errno 2] No such file" in failed_command({"results": [no_start]}, commands)
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [{"results": [], "skipped": True}, {"results": [{"skipped": True}]}, {"results": [{"item": "a", "rc": 0}]}],
+)
+def test_release_commands_that_did_not_fail_are_not_said(loop: dict[str, Any]) -> None:
+    assert failed_command(loop, ["a"]) == ""
