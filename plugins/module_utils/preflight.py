@@ -53,6 +53,7 @@ SAME_EVERYWHERE = (
 )
 SECRETS = ("_password", "_secret_key", "_signing_key")
 DOTTED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+HOST = r"|([A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?"
 QUEUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}\Z")
 
 
@@ -151,14 +152,27 @@ def check_values(variables: Variables) -> Iterator[Problem]:
     ):
         yield Problem("celery_operators", repr(operators), "a list of users' login names")
     if variables.get("celery_web_enabled") is True:
-        entry = variables.get("celery_web_app")
-        if not isinstance(entry, str) or not re.fullmatch(rf"{DOTTED}:[A-Za-z_][\w.]*(\(.*\))?", entry):
-            yield Problem(
-                "celery_web_app",
-                repr(entry),
-                "module:callable, such as proj.wsgi:application",
-                "Correct it, or set celery_web_enabled: false if the application has no web side.",
-            )
+        yield from _check_web(variables)
+
+
+def _check_web(variables: Variables) -> Iterator[Problem]:
+    """Check the web side: what gunicorn serves, and how its health is asked for."""
+    host, path = variables.get("celery_web_host", ""), variables.get("celery_web_health_path", "/")
+    if not isinstance(host, str) or not re.fullmatch(HOST, host):
+        allowed = "a name or address, with :PORT where that is not 80, such as tasks.example.org"
+        advice = "Leave out the scheme and the page." if "/" in str(host) else ""
+        yield Problem("celery_web_host", repr(host), allowed, advice)
+    if not isinstance(path, str) or not re.fullmatch(r"/[!-~]*", path) or "#" in path:
+        advice = "Leave out the scheme and the host; celery_web_host is the host." if "://" in str(path) else ""
+        yield Problem("celery_web_health_path", repr(path), "a page that begins with /, such as /health/", advice)
+    entry = variables.get("celery_web_app")
+    if not isinstance(entry, str) or not re.fullmatch(rf"{DOTTED}:[A-Za-z_][\w.]*(\(.*\))?", entry):
+        yield Problem(
+            "celery_web_app",
+            repr(entry),
+            "module:callable, such as proj.wsgi:application",
+            "Correct it, or set celery_web_enabled: false if the application has no web side.",
+        )
 
 
 def check_app(variables: Variables) -> Iterator[Problem]:

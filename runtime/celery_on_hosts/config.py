@@ -23,13 +23,19 @@ class PlatformError(ImproperlyConfigured):
 
 @dataclass(frozen=True)
 class Program:
-    """One program that supervisor keeps on this host."""
+    """One program that supervisor keeps on this host.
+
+    ``url`` is the page that shows whether a web side serves: an answer with a status of 200 to below ``below`` does.
+    The request's ``Host`` is ``host``, or the URL's own where that is empty.
+    """
 
     program: str
     kind: Literal["worker", "beat", "web", "flower"]
     node: str = ""
     queues: tuple[str, ...] = ()
     url: str = ""
+    host: str = ""
+    below: int = 400
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ class Platform:
                     node=entry.get("node", ""),
                     queues=tuple(entry.get("queues", ())),
                     url=entry.get("url", ""),
+                    host=entry.get("host", ""),
+                    below=entry.get("below", Program.below),
                 )
                 for entry in programs
             ]

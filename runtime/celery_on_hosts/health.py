@@ -366,14 +366,19 @@ class Inspector:
             detail = f"pid {pid}" if pid else "is not running"
             return Check(layer, program.program, bool(pid), detail, advice="" if pid else advice)
         try:
-            status = _get(program.url, self.timeout)
+            status = _get(program.url, self.timeout, program.host)
         except (OSError, http.client.HTTPException, ValueError) as error:
             detail = f"{_mask(program.url)} does not answer: {_mask(error)}"
             return Check(layer, program.program, False, detail, "error", advice, time.monotonic() - started)
         seconds = time.monotonic() - started
-        detail = f"{_mask(program.url)} answers {status}"
-        good = 200 <= status < 400
-        return Check(layer, program.program, good, detail, "error", "" if good else advice, seconds)
+        asked = f" (Host: {program.host})" if program.host else ""
+        detail = f"{_mask(program.url)}{asked} answers {status}"
+        if 200 <= status < program.below:
+            return Check(layer, program.program, True, detail, seconds=seconds)
+        detail += f", not 200 to {program.below - 1}"
+        if layer == "web" and status < 500:
+            advice = "is the page right, and that Host allowed? See celery_web_health_path and celery_web_host"
+        return Check(layer, program.program, False, detail, "error", advice, seconds)
 
     def _release(self, releases: dict[str, str | None]) -> Check:
         """Every program runs the release that is current."""
@@ -447,8 +452,14 @@ def _current() -> str | None:
         return None
 
 
-def _get(url: str, timeout: float) -> int:
-    """GET a page and return its status. ``unix:/path/of/socket:/page`` asks over a socket."""
+def _get(url: str, timeout: float, host: str = "") -> int:
+    """GET a page and return the status of its answer; a redirect is not followed.
+
+    Args:
+        url: the page. ``unix:/path/of/socket:/page`` asks over a socket.
+        timeout: seconds that connecting, and each part of the answer, may take.
+        host: the request's ``Host``; the URL's own when empty.
+    """
     if url.startswith("unix:"):
         path, _, page = url.removeprefix("unix:").rpartition(":")
         connection: http.client.HTTPConnection = http.client.HTTPConnection("localhost", timeout=timeout)
@@ -463,7 +474,7 @@ def _get(url: str, timeout: float) -> int:
         connection = make(parts.hostname or "127.0.0.1", parts.port, timeout=timeout)
         page = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
-        connection.request("GET", page)
+        connection.request("GET", page, headers={"Host": host} if host else {})
         return connection.getresponse().status
     finally:
         connection.close()

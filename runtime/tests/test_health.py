@@ -212,9 +212,13 @@ def test_canary_that_nobody_runs(host):
 
 @pytest.fixture
 def web():
+    """Answer with the status that the page names; with 400 on /named where the Host is not shop.example.org."""
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(200 if self.path == "/healthz" else 503)
+            named = self.path == "/named" and self.headers["Host"] == "shop.example.org"
+            self.send_response(200 if named else 400 if self.path == "/named" else int(self.path[1:]))
+            self.send_header("Location", "/500")
             self.end_headers()
 
         def log_message(self, *_):
@@ -226,15 +230,38 @@ def web():
     server.shutdown()
 
 
-@pytest.mark.parametrize(("page", "healthy"), [("/healthz", True), ("/readyz", False)])
-def test_web(host, web, page, healthy):
-    found = host([{"program": "web", "kind": "web", "url": web + page}]).look()
+@pytest.mark.parametrize(
+    ("status", "below", "healthy"),
+    [
+        (200, 400, True),
+        (301, 400, True),  # it is not followed
+        (404, 400, False),
+        (503, 400, False),
+        (301, 500, True),
+        (400, 500, True),
+        (404, 500, True),
+        (500, 500, False),
+        (503, 500, False),
+    ],
+)
+def test_web(host, web, status, below, healthy):
+    found = host([{"program": "web", "kind": "web", "url": f"{web}/{status}", "below": below}]).look()
     assert (found.code == health.HEALTHY) is healthy
+    assert f"answers {status}" in health.show(found)
     assert "secret" not in health.show(found)
 
 
+def test_web_is_asked_by_a_name_that_it_allows(host, web):
+    program = {"program": "web", "kind": "web", "url": f"{web}/named"}
+    detail = failed(host([program]).look())["web web"]
+    assert "answers 400, not 200 to 399" in detail
+    found = host([program | {"host": "shop.example.org"}]).look()
+    assert found.code == health.HEALTHY
+    assert "(Host: shop.example.org) answers 200" in health.show(found)
+
+
 def test_web_that_is_away(host, tmp_path):
-    found = host([{"program": "web", "kind": "web", "url": f"unix:{tmp_path}/none.sock:/healthz"}]).look()
+    found = host([{"program": "web", "kind": "web", "url": f"unix:{tmp_path}/none.sock:/"}]).look()
     assert "does not answer" in failed(found)["web web"]
 
 

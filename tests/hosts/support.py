@@ -249,7 +249,13 @@ class Site:
         eventually(wrong, lambda said: not said, within)
 
     def http(
-        self, path: str, port: int | None = None, login: str = "", body: Any = None, timeout: float = 10
+        self,
+        path: str,
+        port: int | None = None,
+        login: str = "",
+        body: Any = None,
+        timeout: float = 10,
+        host: str = "",
     ) -> Answer:
         """Ask the host over HTTP, from here.
 
@@ -259,8 +265,10 @@ class Site:
             login: ``user:password``.
             body: sent as JSON with POST when not None.
             timeout: seconds that the answer may take.
+            host: the name that the request is for; the host's address when empty.
         """
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers |= {"Host": host} if host else {}
         if login:
             headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
         connection = http.client.HTTPConnection(self.platform.address, port or self.platform.web_port, timeout=timeout)

@@ -53,6 +53,23 @@ def test_the_web_api_takes_a_task_and_tells_how_it_ended(site: Site, submitted: 
     assert done["error"] == ({"type": "RuntimeError", "message": "on purpose"} if name == "fail" else None)
 
 
+@pytest.mark.needs("web", "plain")
+@pytest.mark.parametrize(("path", "named", "status"), [("/", True, 200), ("/healthz", True, 404), ("/", False, 400)])
+def test_a_web_side_that_knows_nothing_of_the_platform_serves(site: Site, path: str, named: bool, status: int) -> None:
+    """Behind nginx, under its own name alone, and without a page for the health check."""
+    answer = site.http(path, host=str(site.platform.variables["celery_web_host"]) if named else "")
+    assert answer.status == status, answer
+
+
+@pytest.mark.needs("web", "plain")
+def test_the_health_check_asks_the_web_side_by_its_name(site: Site) -> None:
+    """It would be refused under any other."""
+    _, health = site.health()
+    (check,) = [check for check in health["checks"] if check["layer"] == "web"]
+    assert check["ok"], check
+    assert f"(Host: {site.platform.variables['celery_web_host']}) answers 200" in check["detail"]
+
+
 @pytest.mark.needs("web", "example")
 def test_progress_is_seen(site: Site) -> None:
     """A long task tells how far it is."""

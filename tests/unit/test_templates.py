@@ -348,6 +348,26 @@ def test_postgresql_is_debians_and_asks_for_a_password(debian: int, version: int
     ]
 
 
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, {"url": "http://127.0.0.1:8000/", "host": "a", "below": 500}),
+        ({"celery_web_host": "tasks.example.org"}, {"host": "tasks.example.org", "below": 500}),
+        ({"celery_web_health_path": "/health/"}, {"url": "http://127.0.0.1:8000/health/", "host": "a", "below": 400}),
+    ],
+)
+def test_the_web_side_is_asked_for_a_page_that_it_has(variables: dict[str, Any], expected: dict[str, Any]) -> None:
+    programs = json.loads(Platform(**variables).text("celery", "/etc/celery/platform.json"))["programs"]
+    (web,) = [program for program in programs if program["kind"] == "web"]
+    assert web | expected == web
+
+
+def test_the_web_side_is_asked_by_the_front_doors_name() -> None:
+    groups = {name: ["a"] for name in GROUPS} | {"web": ["b"], "proxy": ["c"]}
+    programs = json.loads(Platform(groups=groups, host="b").text("celery", "/etc/celery/platform.json"))["programs"]
+    assert [(one["program"], one["url"], one["host"]) for one in programs] == [("web", "http://192.0.2.2:8000/", "c")]
+
+
 def test_the_front_door_passes_on_what_runs() -> None:
     def paths(**variables: Any) -> list[str]:
         text = Platform(**variables).text("nginx", "/etc/nginx/conf.d/celery.conf")

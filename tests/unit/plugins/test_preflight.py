@@ -21,6 +21,8 @@ GOOD: dict[str, Any] = {
     "celery_beat_enabled": True,
     "celery_web_enabled": True,
     "celery_web_app": "tasks.wsgi:application",
+    "celery_web_host": "",
+    "celery_web_health_path": "/",
     "celery_database_enabled": True,
     "celery_flower_enabled": True,
     "celery_operators": ["alice"],
@@ -59,6 +61,8 @@ def words(state: dict[str, Any]) -> str:
 def test_good() -> None:
     assert check(platform(("a", "b"))) == []
     assert check(platform(celery_broker="redis")) == []
+    for host in ("tasks.example.org", "tasks_1", "192.0.2.1:8080", "[2001:db8::1]:80"):
+        assert check(platform(celery_web_host=host, celery_web_health_path="/health/?full=1")) == []
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,14 @@ def test_good() -> None:
         ({"celery_time_limit": "300"}, ["celery_time_limit", "whole number"]),
         ({"celery_web_port": 70000}, ["celery_web_port", "1 to 65535"]),
         ({"celery_web_app": "tasks.wsgi"}, ["celery_web_app", "module:callable"]),
+        (
+            {"celery_web_host": "https://tasks.example.org/"},
+            ["celery_web_host", "tasks.example.org", "Leave out the scheme"],
+        ),
+        ({"celery_web_host": "two names"}, ["celery_web_host", "'two names'", "with :PORT"]),
+        ({"celery_web_health_path": "health/"}, ["celery_web_health_path", "'health/'", "begins with /"]),
+        ({"celery_web_health_path": "http://a/health"}, ["celery_web_health_path", "celery_web_host is the host"]),
+        ({"celery_web_health_path": "/a b"}, ["celery_web_health_path", "'/a b'"]),
         ({"celery_operators": "alice"}, ["celery_operators", "list of users"]),
         ({"celery_flower_password": " "}, ["celery_flower_password", "nothing", "one is generated"]),
         ({"celery_signing_key": ""}, ["celery_signing_key", "nothing", "one is generated"]),
