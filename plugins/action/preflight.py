@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible.inventory.manager import split_host_pattern
 from ansible.plugins.action import ActionBase
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.preflight import SECRETS, check, render
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.preflight import (
+    GROUPS,
+    SECRETS,
+    check,
+    render,
+)
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.release import (
     ReleaseError,
     find_lock,
@@ -17,8 +23,6 @@ from ansible_collections.celery_on_hosts.platform.plugins.module_utils.release i
     pinned,
     requirement_blocks,
 )
-
-GROUPS = ("brokers", "results", "database", "workers", "beat", "web", "monitoring", "proxy")
 
 
 def read_source(path: str) -> dict[str, Any]:
@@ -56,6 +60,7 @@ class ActionModule(ActionBase):
         problems = check(
             {
                 "groups": groups,
+                "limit": split_host_pattern(variables.get("ansible_limit") or ""),
                 "known": known,
                 "hosts": hosts,
                 "sources": {path: read_source(path) for path in sources},

@@ -15,6 +15,14 @@ from typing import Any, TypeGuard
 
 Variables = Mapping[str, Any]
 
+GROUPS = ("brokers", "results", "database", "workers", "beat", "web", "monitoring", "proxy")
+# groups that may be left out, and the switch of what their hosts run
+SWITCHES = {
+    "beat": "celery_beat_enabled",
+    "web": "celery_web_enabled",
+    "database": "celery_database_enabled",
+    "monitoring": "celery_flower_enabled",
+}
 BROKERS = ("rabbitmq", "redis")
 REDIS_TRANSPORTS = ("atomic", "stock")
 POOLS = ("prefork", "threads", "gevent", "eventlet", "solo")
@@ -31,7 +39,7 @@ RESERVED_ENVIRONMENT = ("CELERY_APP", "CELERY_BROKER_URL", "CELERY_LOADER", "CEL
 OPTION_KEYS = {f"--{key.replace('_', '-')}": key for key in WORKER_KEYS[1:12]}
 OPTION_KEYS |= {"-Q": "queues", "-P": "pool", "-c": "concurrency", "-l": "loglevel", "-n": "name", "--hostname": "name"}
 BOOLEANS = (
-    *("celery_beat_enabled", "celery_web_enabled", "celery_database_enabled", "celery_flower_enabled"),
+    *SWITCHES.values(),
     *("celery_handover", "celery_message_signing", "celery_release_again", "celery_web_preload"),
 )
 POSITIVE = (
@@ -171,7 +179,7 @@ def _check_web(variables: Variables) -> Iterator[Problem]:
             "celery_web_app",
             repr(entry),
             "module:callable, such as proj.wsgi:application",
-            "Correct it, or set celery_web_enabled: false if the application has no web side.",
+            "Correct it, or leave the group web out if the application has no web side.",
         )
 
 
@@ -186,7 +194,7 @@ def check_app(variables: Variables) -> Iterator[Problem]:
             "celery_app_environment.DATABASE_URL",
             "set by you and by the platform",
             "one of them",
-            "Set celery_database_enabled: false to use a database of your own.",
+            "Leave the group database out, or set celery_database_enabled: false, to use a database of your own.",
         )
     release = variables.get("celery_release", "new")
     if not isinstance(release, str) or not re.fullmatch(r"new|previous|current|[0-9a-f]{12}", release):
@@ -504,31 +512,69 @@ def check_queues(variables: Variables, readers: Sequence[Mapping[str, Any]], lis
 # --- the platform ----------------------------------------------------------------------------------------------------
 
 
-def check_groups(groups: Mapping[str, Sequence[str]], variables: Variables) -> Iterator[Problem]:
-    """Check which hosts run what."""
+def check_groups(groups: Mapping[str, Sequence[str]], variables: Variables, user: Iterable[str]) -> Iterator[Problem]:
+    """Check which hosts run what.
+
+    Args:
+        groups: hosts by group. A group that is left out, or has no host, is a part that does not run.
+        variables: a host's variables.
+        user: the variables that the user set. A part that the user switched on needs a host.
+    """
     wanted: list[tuple[str, int, int | None, str]] = [
         ("brokers", 1, 1, ""),
         ("results", 1, 1, ""),
         ("workers", 1, None, ""),
     ]
-    switched = (("beat", 1), ("web", None), ("database", 1))
-    for name, most in switched:
-        switch = f"celery_{name}_enabled"
-        if variables.get(switch) is True:
-            wanted.append((name, 1, most, f", or {switch}: false"))
-        elif most:
-            wanted.append((name, 0, most, ""))
-    if variables.get("celery_flower_enabled") is True:
-        wanted.append(("monitoring", 1, 1, ", or celery_flower_enabled: false"))
+    asked = set(user)
+    for name, switch in SWITCHES.items():
+        enabled = variables.get(switch) is True
+        most = None if name == "web" or (name == "monitoring" and not enabled) else 1
+        wanted.append((name, int(enabled and switch in asked), most, f", or {switch}: false" if enabled else ""))
     for name, least, most, otherwise in wanted:
         hosts = list(groups.get(name, []))
         allowed = "exactly one host" if least == most else "at least one host" if least else "at most one host"
         if len(hosts) < least or (most is not None and len(hosts) > most):
             found = f"{len(hosts)} hosts ({', '.join(hosts)})" if hosts else "no host"
-            near = suggest(name, [key for key in groups if key not in ("all", "ungrouped")], "") if not hosts else ""
-            advice = f"{near} " if near and name not in near else ""
+            near = suggest(name, _other_groups(groups), "") if not hosts else ""
+            advice = f"{near} " if near else ""
             change = f"Leave one host in it{otherwise}." if hosts else f"List a host under it{otherwise}."
             yield Problem(f"group {name}", found, allowed, advice + change)
+        elif not hosts:
+            yield from _check_spelling(name, groups)
+    if not groups.get("proxy"):
+        yield from _check_spelling("proxy", groups)
+
+
+def _other_groups(groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the groups with hosts that are none of the platform's."""
+    return [name for name, hosts in groups.items() if hosts and name not in (*GROUPS, "all", "ungrouped", "lab")]
+
+
+def _check_spelling(name: str, groups: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    """Warn where a group that is left out may only be misspelt."""
+    for near in difflib.get_close_matches(name, _other_groups(groups), 1, 0.6):
+        yield Problem(
+            f"group {near}",
+            f"a group that the platform does not know, and no host in the group {name}",
+            ", ".join(GROUPS),
+            f"Did you mean {name}? Then rename it: without that group the platform runs without its part.",
+            "warning",
+        )
+
+
+def check_limit(patterns: Iterable[str], groups: Mapping[str, Sequence[str]]) -> Iterator[Problem]:
+    """Check that each name in --limit exists: Ansible itself skips one that does not.
+
+    Args:
+        patterns: what --limit names; patterns with wildcards, regular expressions and files are not judged.
+        groups: hosts by group, with the group all.
+    """
+    known = {*groups, *groups.get("all", []), "localhost"}
+    for pattern in patterns:
+        name = pattern.lstrip("&!")
+        if not re.search(r"[~*?\[@]", name) and name not in known:
+            advice = suggest(name, sorted(known), "Correct it.")
+            yield Problem("LIMIT= (--limit)", name, "hosts and groups of the inventory", advice)
 
 
 def check_host(host: str, facts: Mapping[str, Any]) -> Iterator[Problem]:
@@ -564,9 +610,9 @@ def check(platform: Mapping[str, Any]) -> list[Problem]:
     """Return all problems of a platform, errors first.
 
     Args:
-        platform: `groups` (hosts by group), `known` (names of variables), `sources` (see check_source), and `hosts`, a
-            mapping by name of `vars` (values), `user` (names that the user set), `facts` (without ansible_), `errors`
-            (what could not be evaluated, by variable).
+        platform: `groups` (hosts by group), `limit` (the patterns of --limit), `known` (names of variables), `sources`
+            (see check_source), and `hosts`, a mapping by name of `vars` (values), `user` (names that the user set),
+            `facts` (without ansible_), `errors` (what could not be evaluated, by variable).
     """
     groups: Mapping[str, Sequence[str]] = platform.get("groups", {})
     hosts: Mapping[str, Mapping[str, Any]] = platform.get("hosts", {})
@@ -584,14 +630,19 @@ def check(platform: Mapping[str, Any]) -> list[Problem]:
         for worker in _workers(hosts.get(host, {}).get("vars", {}))
         if _placed(worker, host, groups)
     ]
-    first: Variables = next((state.get("vars", {}) for state in hosts.values()), {})
-    note(check_groups(groups, first))
+    first: Mapping[str, Any] = next(iter(hosts.values()), {})
+    note(check_groups(groups, first.get("vars", {}), first.get("user", ())))
+    note(check_limit(platform.get("limit", ()), groups))
+    left_out = {switch for group, switch in SWITCHES.items() if not groups.get(group)}
     for name in SAME_EVERYWHERE:
         values = {repr(state.get("vars", {}).get(name)) for state in hosts.values()}
         if len(values) > 1:
             note([Problem(name, " and ".join(sorted(values)), "one value for all hosts", "Set it in group_vars/all.")])
     for host, state in hosts.items():
-        variables: Variables = state.get("vars", {})
+        variables: Variables = {
+            name: False if value is True and name in left_out else value
+            for name, value in state.get("vars", {}).items()
+        }
         user = set(state.get("user", ()))
         checks: list[Callable[[Variables], Iterable[Problem]]] = [check_values, check_app, check_chain]
         checks += [check_workers] if host in groups.get("workers", []) else []

@@ -115,8 +115,12 @@ class Platform:
             for entry in self.variables["celery_workers"]
         ]
         self.queues = [queue for worker in self.workers for queue in worker.queues]
-        parts = ("beat", "flower", "web", "database")
-        self.features = {name for name in parts if self.variables[f"celery_{name}_enabled"]}
+        groups = self.variables["groups"]
+        parts = {"beat": "beat", "flower": "monitoring", "web": "web", "database": "database"}
+        self.features = {
+            name for name, group in parts.items() if self.variables[f"celery_{name}_enabled"] and groups.get(group)
+        }
+        self.features |= {"proxy"} if groups.get("proxy") else set()
         ours = self.variables["celery_app_source"] == defaults["celery_app_source"]
         self.features |= {self.broker, "example" if ours else "plain"}
         self.features |= {f"debian{self.variables.get('lab_debian', 13)}"}

@@ -74,7 +74,7 @@ def test_only_the_front_doors_answer_from_another_host(site: Site, probe: Any, p
     script = PORTS.format(address=platform.address, ports=sorted(listening | set(CLOSED) | {22}))
     answering = set(json.loads(probe.check_output("python3 -c %s", script)))
     fronts = {22}
-    fronts |= {platform.web_port} if platform.features & {"web", "flower"} else set()
+    fronts |= {platform.web_port} if "proxy" in platform.features else set()
     fronts |= {platform.management_port} if platform.broker == "rabbitmq" else set()
     assert answering == fronts
 

@@ -162,8 +162,9 @@ def test_a_host_that_cannot_be_used_is_said(tmp_path: Path, host: dict[str, Any]
             ("site.yml", "-e", "celery_release=last"),
             "allowed: new, previous, current, or an id that `make releases` shows",
         ),
+        (("site.yml", "--limit", "a,bb"), "found:   bb\n     allowed: hosts and groups of the inventory"),
     ],
-    ids=["no such program", "no such host", "no host", "the only reader of a queue", "no id"],
+    ids=["no such program", "no such host", "no host", "the only reader of a queue", "no id", "no such limit"],
 )
 def test_a_verb_refuses_what_it_cannot_do(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     host = LOCAL | {"ansible_become_exe": "/nowhere/sudo"}  # were anything let through, it would end there
@@ -172,3 +173,13 @@ def test_a_verb_refuses_what_it_cannot_do(tmp_path: Path, words: tuple[str, ...]
     told = run_playbook("-i", inventory_of(tmp_path, GOOD | {"celery_workers": workers}, "b", **host), *playbooks)
     assert not told.startswith("exit 0"), told
     assert said in told, told
+
+
+def test_a_verb_needs_no_group_that_may_be_left_out(tmp_path: Path) -> None:
+    inventory = inventory_of(tmp_path, GOOD, **LOCAL)
+    hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
+    kept = {name: hosts[name] for name in ("all", "brokers", "results", "workers")}
+    (inventory / "hosts.yml").write_text(yaml.safe_dump(kept))
+    told = run_playbook("-i", inventory, "playbooks/restart.yml", "-e", "restart_program=web")
+    assert "Nothing was restarted: there is no program web. There are: celery" in told, told
+    assert "WARNING" not in told, told

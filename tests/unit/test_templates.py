@@ -18,7 +18,7 @@ from ansible_collections.celery_on_hosts.platform.plugins.lookup import rsa_key
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from tests.unit.rendering import GROUPS, ROLES, SECRETS, Platform, role_tasks
+from tests.unit.rendering import GROUPS, ROLES, ROOT, SECRETS, Platform, role_tasks
 
 WORKERS: list[dict[str, Any]] = [
     {"name": "celery", "queues": ["celery"]},
@@ -377,6 +377,88 @@ def test_the_front_door_passes_on_what_runs() -> None:
     assert paths() == ["/", "/flower/"]
     assert paths(celery_flower_enabled=False) == ["/"]
     assert paths(celery_web_enabled=False) == ["/flower/"]
+
+
+# --- groups that are left out ----------------------------------------------------------------------------------------
+
+
+def without(*left_out: str, **groups: list[str]) -> Platform:
+    """A single host, with groups that the inventory does not have."""
+    members = {name: ["a"] for name in GROUPS if name not in left_out} | groups
+    platform = Platform(groups=members)
+    for known in platform.magic["hostvars"].values():
+        known["__platform_health"] = {"rc": 0}
+        known["ansible_facts"]["ansible_local"] = {}
+    return platform
+
+
+def summary(platform: Platform) -> str:
+    """What is said at the end of a deployment."""
+    template = (ROOT / "roles/platform/templates/summary.txt.j2").read_text(encoding="utf-8")
+    return str(platform.value("platform", trust_as_template(template)))
+
+
+@pytest.fixture(scope="module")
+def everything() -> Platform:
+    return without()
+
+
+@pytest.mark.parametrize(
+    ("group", "program", "said"),
+    [
+        ("beat", "celerybeat", "Not run            beat: no host is in this group"),
+        ("web", "web", "Not run            web: no host is in this group"),
+        ("monitoring", "flower", "Not run            monitoring: no host is in this group"),
+        ("database", "", "Not run            database: no host is in this group"),
+        ("proxy", "", "http://127.0.0.1:8000/ on a alone: no host is in the group proxy"),
+    ],
+)
+def test_a_group_that_is_left_out_leaves_its_part_out(
+    everything: Platform, group: str, program: str, said: str
+) -> None:
+    rest = without(group)
+    for role in ("rabbitmq", "redis", "postgresql", "supervisor", "celery", "flower", "nginx"):
+        assert rest.files(role).keys() == everything.files(role).keys(), role
+    kept = [name for name in everything.variable("platform", "_platform_programs") if name != program]
+    assert rest.variable("platform", "_platform_programs") == kept
+    watched = json.loads(rest.text("celery", "/etc/celery/platform.json"))["programs"]
+    assert [entry["program"] for entry in watched] == kept
+    assert ("DATABASE_URL" in rest.text("celery", "/etc/celery/environment")) is (group != "database")
+    assert said in summary(rest)
+    assert said not in summary(everything)
+
+
+def test_the_least_that_an_inventory_has() -> None:
+    platform = without("database", "beat", "web", "monitoring", "proxy")
+    assert "Not run            beat, web, database, monitoring: no host is in these groups" in summary(platform)
+    assert "http://127" not in summary(platform)
+    assert platform.variable("platform", "_platform_programs") == ["celery"]
+    assert platform.variable("platform", "_platform_packages") == [
+        "logrotate",
+        "rabbitmq-server",
+        "redis-server",
+        "supervisor",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "listens", "asked"),
+    [
+        ([], ["127.0.0.1", "127.0.0.1"], None),
+        (["a"], ["127.0.0.1", "127.0.0.1"], "127.0.0.1"),
+        (["b"], ["192.0.2.1", "192.0.2.1"], "192.0.2.1"),
+        (["a", "b"], ["192.0.2.1", "192.0.2.1"], "192.0.2.1"),
+    ],
+)
+def test_the_network_reaches_only_what_nginx_asks_over_it(
+    proxy: list[str], listens: list[str], asked: str | None
+) -> None:
+    platform = without(proxy=proxy)
+    found = [platform.variable("platform", f"_platform_{name}_bind") for name in ("web", "flower")]
+    assert found == listens
+    if asked:
+        hosts = [platform.variable("platform", f"_platform_{name}_host") for name in ("web", "monitoring")]
+        assert hosts == [asked, asked], "nginx asks where they listen"
 
 
 # --- several hosts ---------------------------------------------------------------------------------------------------

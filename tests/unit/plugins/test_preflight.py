@@ -6,9 +6,14 @@ import copy
 from typing import Any
 
 import pytest
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.preflight import Problem, check, render
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.preflight import (
+    GROUPS,
+    SWITCHES,
+    Problem,
+    check,
+    render,
+)
 
-GROUPS = ("brokers", "results", "database", "workers", "beat", "web", "monitoring", "proxy")
 GOOD: dict[str, Any] = {
     "celery_app": "tasks",
     "celery_app_source": "/app",
@@ -213,12 +218,11 @@ def test_evicting_redis() -> None:
     [
         ("brokers", [], "exactly one host"),
         ("brokers", ["a", "b"], "2 hosts (a, b)"),
+        ("results", [], "exactly one host"),
         ("workers", [], "at least one host"),
-        ("beat", ["a", "b"], "exactly one host"),
-        ("beat", [], "or celery_beat_enabled: false"),
-        ("web", [], "or celery_web_enabled: false"),
-        ("database", [], "or celery_database_enabled: false"),
-        ("monitoring", [], "or celery_flower_enabled: false"),
+        ("beat", ["a", "b"], "at most one host"),
+        ("database", ["a", "b"], "at most one host"),
+        ("monitoring", ["a", "b"], "at most one host"),
     ],
 )
 def test_groups(group: str, hosts: list[str], expected: str) -> None:
@@ -227,6 +231,57 @@ def test_groups(group: str, hosts: list[str], expected: str) -> None:
     text = words(state)
     assert f"group {group}" in text
     assert expected in text
+
+
+@pytest.mark.parametrize("group", ["database", "beat", "web", "monitoring", "proxy"])
+def test_a_group_may_be_left_out(group: str) -> None:
+    state = platform()
+    del state["groups"][group]
+    assert check(state) == []
+    state["groups"][group] = []
+    assert check(state) == []
+
+
+@pytest.mark.parametrize("group", ["brokers", "results", "workers"])
+def test_a_group_that_nothing_can_do_without(group: str) -> None:
+    state = platform()
+    del state["groups"][group]
+    assert f"group {group}\n   found:   no host" in words(state)
+
+
+@pytest.mark.parametrize(("group", "switch"), SWITCHES.items())
+def test_a_part_that_the_user_switched_on_needs_a_host(group: str, switch: str) -> None:
+    switched_on: dict[str, Any] = {switch: True}
+    state = platform(**switched_on)
+    del state["groups"][group]
+    text = words(state)
+    assert f"group {group}\n   found:   no host" in text
+    assert f"List a host under it, or {switch}: false." in text
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("proxies", "proxy"), ("beats", "beat"), ("databases", "database")])
+def test_a_misspelt_group_is_said(wrong: str, right: str) -> None:
+    state = platform()
+    state["groups"][wrong] = state["groups"].pop(right)
+    (problem,) = check(state)
+    assert (problem.level, problem.variable) == ("warning", f"group {wrong}")
+    assert f"Did you mean {right}?" in problem.advice
+
+
+def test_an_application_may_bring_its_own_database() -> None:
+    state = platform(celery_app_environment={"DATABASE_URL": "postgres://db.example.org/shop"})
+    del state["groups"]["database"]
+    assert check(state) == []
+
+
+@pytest.mark.parametrize("pattern", ["workrs", "bb", "!bb", "&workrs"])
+def test_limit_names_what_there_is(pattern: str) -> None:
+    state = platform(("a", "b")) | {"limit": ["a", pattern]}
+    (problem,) = check(state)
+    assert (problem.variable, problem.found) == ("LIMIT= (--limit)", pattern.lstrip("!&"))
+    assert (
+        check(state | {"limit": ["a", "workers", "!b", "&all", "wor*", "~wor.*", "workers[0]", "@failed.retry"]}) == []
+    )
 
 
 def test_what_is_switched_off_needs_no_host() -> None:
