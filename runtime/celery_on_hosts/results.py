@@ -10,8 +10,10 @@ cost the chord its body (FAULT=F13, either broker). The count is made once for e
 Whoever counts the last task of a chord claims it, and sends its body. If it is killed in between, the task that comes
 again finds the claim, and leaves the body to the dead: one that comes again waits until the claim is done or over
 (SOAK=40m: 2 of 61,171). And where Redis is lost between the claim and the sending, Celery stores that the body has
-failed, and forgets the chord's size (the same, of 62,656); here it is tried again. A claim that is being published
-lasts for as long as publishing may be tried, which a worker does without end; a minute has to do.
+failed, and forgets the chord's size (the same, of 62,656); here it is tried again, with the size that was read before.
+The size is restored only where it is missing and nobody holds a claim: a second run of the task must not take the claim
+away from a first run that is still publishing the body. A claim that is being published lasts for as long as publishing
+may be tried, which a worker does without end; a minute has to do.
 
 Celery looks whether a task has succeeded before it stores another state of it, in two steps. A retry that is due at
 once can run and succeed in another child between them: its result said RETRY for ever. Here both are one step.
@@ -45,6 +47,17 @@ else
   redis.call('SET', KEYS[1], ARGV[1])
 end
 redis.call('PUBLISH', KEYS[1], ARGV[1])
+"""
+
+# KEYS: a chord's size, the claim to its body. ARGV: the size, seconds that it is kept or 0.
+# Returns 0 where the size is missing and a claim is held, so that the caller has to wait; otherwise 1.
+RESTORE_SIZE = """
+local claim = redis.call('GET', KEYS[2])
+if claim == 'done' or redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
+if claim then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+if tonumber(ARGV[2]) > 0 then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
+return 1
 """
 
 logger = get_logger(__name__)
@@ -84,24 +97,24 @@ def install() -> None:
 
     @wraps(once)
     def on_chord_part_return(self: Any, request: Any, *args: Any, **kwargs: Any) -> None:
-        again = bool((request.delivery_info or {}).get("redelivered"))
-        size = None
+        again = bool((getattr(request, "delivery_info", None) or {}).get("redelivered"))
+        size, failed = None, False
         while True:
+            pause = 1.0
             try:
                 if request.group and size is None:
                     size = self.client.get(self.get_key_for_group(request.group, ".s"))
-                elif request.group and size:
-                    self.set_chord_size(request.group, int(size))
-                _counting.now = True
-                once(self, request, *args, **kwargs)
-                if not (again and _is_claimed(self, request.group)):
-                    return
-                pause = 1.0
+                if not failed or not size or _restore_size(self, request.group, int(size)):
+                    _counting.now = True
+                    once(self, request, *args, **kwargs)
+                    if not (again and _is_claimed(self, request.group)):
+                        return
             except Exception as error:
                 if not self.exception_safe_to_retry(error):
                     raise
                 logger.warning("task %s cannot be counted for its chord yet: %s", request.id, error)
-                again, pause = True, PAUSE
+                again = failed = True
+                pause = PAUSE
             finally:
                 _counting.now = False
             time.sleep(pause)
@@ -126,6 +139,23 @@ def install() -> None:
 
 
 _counting = threading.local()
+
+
+def _restore_size(backend: Any, group: str, size: int) -> bool:
+    """Restore the size of a chord after a failed try, which may have lost it.
+
+    Args:
+        backend: the result store.
+        group: the id of the chord's header.
+        size: what was read before the try.
+
+    Returns:
+        Whether the task can be counted again. False while a claim is held to a chord without size: the claim of the
+        failed try, or of another run of the task, has to end first.
+    """
+    keys = [backend.get_key_for_group(group, suffix) for suffix in (".s", ".c")]
+    kept = getattr(backend, "chord_expires", None) or backend.expires  # Celery before 5.7 knows only the second
+    return bool(backend.client.eval(RESTORE_SIZE, 2, *keys, size, int(kept or 0)))
 
 
 def _is_claimed(backend: Any, group: str | None) -> bool:

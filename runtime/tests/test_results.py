@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -82,6 +83,7 @@ def test_a_chord_survives_that_the_store_is_lost_while_its_body_is_sent(server, 
 
     def lose(**how):
         if lost:
+            redis.expire(backend.get_key_for_group("g", ".c"), 2)  # a claim lasts 6 s, which is longer than a test
             raise lost.pop()
         return extend(**how)
 
@@ -91,6 +93,106 @@ def test_a_chord_survives_that_the_store_is_lost_while_its_body_is_sent(server, 
     assert sent == [[5]]
     assert not lost
     assert redis.get(backend.get_key_for_group("g", ".c")) == "done"
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_body_of_a_chord_is_sent_once_while_the_broker_is_slow(server, redis, parts: int):
+    """The last task of the header is delivered again while its first run publishes the body."""
+    results.install()
+    app = Celery("tasks", backend=server.url, broker="memory://", set_as_current=False)
+    sent, publishing, go_on = [], threading.Event(), threading.Event()
+
+    def publish(publish, result):
+        sent.append(result)
+        publishing.set()
+        go_on.wait(10)
+
+    app.amqp._retry_publish = publish
+    backend = app.backend
+    backend.set_chord_size("g", parts)
+
+    def count(index: int, redelivered: bool = False) -> None:
+        request = Context(
+            id=f"part{index}",
+            group="g",
+            group_index=index,
+            chord=app.signature("body"),
+            delivery_info={"redelivered": redelivered},
+        )
+        backend.on_chord_part_return(request, "SUCCESS", index)
+
+    for index in range(parts - 1):
+        count(index)
+    runs = [threading.Thread(target=count, args=(parts - 1, again), daemon=True) for again in (False, True)]
+    runs[0].start()
+    assert publishing.wait(10)
+    runs[1].start()
+    runs[1].join(1.5)  # one round of waiting for the claim, and the next look at it
+    assert runs[1].is_alive()
+    assert sent == [list(range(parts))]
+    go_on.set()
+    for run in runs:
+        run.join(10)
+        assert not run.is_alive()
+    assert sent == [list(range(parts))]
+    assert redis.get(backend.get_key_for_group("g", ".c")) == "done"
+
+
+def test_the_size_of_a_chord_is_restored_where_the_store_comes_back_empty(
+    server, redis, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(results, "PAUSE", 0.1)
+    results.install()
+    app = Celery("tasks", backend=server.url, broker="memory://", set_as_current=False)
+    sent = []
+    app.amqp._retry_publish = lambda publish, result: sent.append(result)
+    backend = app.backend
+    backend.set_chord_size("g", 1)
+    count = backend._chord_part_return_script
+    lost = [exceptions.ConnectionError("away")]
+
+    def lose(**how):
+        if lost:
+            redis.flushall()
+            raise lost.pop()
+        assert redis.get(backend.get_key_for_group("g", ".s")) == "1"
+        assert redis.ttl(backend.get_key_for_group("g", ".s")) > 0
+        return count(**how)
+
+    backend._chord_part_return_script = lose
+    request = Context(id="part", group="g", group_index=0, chord=app.signature("body"), delivery_info=None)
+    backend.on_chord_part_return(request, "SUCCESS", 5)
+    assert (sent, lost) == ([[5]], [])
+
+
+@pytest.mark.parametrize(
+    ("size", "claim", "left", "may_count"),
+    [
+        (None, None, "3", True),
+        (None, "somebody's", None, False),
+        (None, "done", None, True),
+        ("5", None, "5", True),
+        ("5", "somebody's", "5", True),
+    ],
+)
+def test_the_size_of_a_chord_is_restored_only_where_nobody_has_a_claim(server, redis, size, claim, left, may_count):
+    backend = Celery("tasks", backend=server.url, broker="memory://", set_as_current=False).backend
+    keys = {suffix: backend.get_key_for_group("g", suffix) for suffix in (".s", ".c")}
+    for suffix, value in ((".s", size), (".c", claim)):
+        if value:
+            redis.set(keys[suffix], value)
+    assert results._restore_size(backend, "g", 3) is may_count
+    assert (redis.get(keys[".s"]), redis.get(keys[".c"])) == (left, claim)
+
+
+def test_a_request_without_delivery_info_is_counted(monkeypatch: pytest.MonkeyPatch):
+    """As Celery's own tests make them."""
+    counted = []
+    monkeypatch.setattr(RedisBackend, "on_chord_part_return", lambda self, request, *rest: counted.append(request.id))
+    monkeypatch.setattr(RedisBackend, "exception_safe_to_retry", lambda self, error: False)  # not changed yet
+    results.install()
+    RedisBackend.__new__(RedisBackend).on_chord_part_return(SimpleNamespace(id="part", group=None), "SUCCESS", 1)
+    assert counted == ["part"]
 
 
 @pytest.mark.parametrize(("error", "tries"), [(exceptions.ConnectionError("away"), 3), (ValueError("no"), 1)])
