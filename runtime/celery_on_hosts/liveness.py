@@ -116,7 +116,9 @@ class WorkerLiveness(bootsteps.StartStopStep):
         return bool(os.environ.get("CELERY_PROGRAM"))
 
     def start(self, worker: Any) -> None:
-        """Start to report."""
+        """Start to report. A worker in a thread must not pass for the program, of the web side for one."""
+        if not in_main_thread():
+            return
         reporter = Reporter(os.environ["CELERY_PROGRAM"], "worker", self.describe)
         reporter.start()
         # Ready is worth telling at once: a deployment waits for it.
@@ -156,6 +158,11 @@ class WorkerLiveness(bootsteps.StartStopStep):
         self.loop = time.time()
 
 
+def in_main_thread() -> bool:
+    """Whether this is the main thread of the process; asked of Linux, for eventlet changes what Python says."""
+    return threading.get_native_id() == os.getpid()
+
+
 def watch_beat(service: Any) -> None:
     """Report a beat: alive every few seconds, and when its scheduler last finished a tick.
 
@@ -163,7 +170,7 @@ def watch_beat(service: Any) -> None:
         service: the ``celery.beat.Service`` that is about to start.
     """
     program = os.environ.get("CELERY_PROGRAM")
-    if not program or threading.current_thread() is not threading.main_thread() or _is_child():
+    if not program or not in_main_thread() or _is_child():
         return  # by hand, or embedded in a worker (-B), whose file it is
     report: dict[str, Any] = {"app": service.app.main, "last_tick": time.time(), "interval": 0.0}
     scheduler_tick = service.scheduler.tick

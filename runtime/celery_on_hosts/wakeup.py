@@ -18,17 +18,51 @@ class SignalWakeup(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Hub",)
 
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self.reader: socket.socket | None = None
+        self.writer: socket.socket | None = None
+
     def include_if(self, worker: Any) -> bool:
         """Only pools with an event loop wait in one."""
         return bool(worker.use_eventloop)
 
     def start(self, worker: Any) -> None:
-        """Make the pair; the loop takes it over each time that it begins."""
-        self.reader, self.writer = socket.socketpair()
-        for end in (self.reader, self.writer):
+        """Make the pair; the loop takes it over each time that it begins.
+
+        A worker in a thread gets none, because signals are the main thread's. Nor does one in a process where somebody
+        else is woken by signals, asyncio for one: Python knows one such file descriptor.
+        """
+        reader, writer = socket.socketpair()
+        for end in (reader, writer):
             end.setblocking(False)
-        signal.set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
+        try:
+            others = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        except ValueError:  # not the main thread
+            others = None
+        if others != -1:
+            if others is not None:
+                signal.set_wakeup_fd(others)
+            reader.close()
+            writer.close()
+            return
+        self.reader, self.writer = reader, writer
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
         """Let the loop wait for the pair too; after a lost connection it has forgotten it."""
-        hub.add_reader(self.reader, self.reader.recv, 4096)
+        if self.reader:
+            hub.add_reader(self.reader, self.reader.recv, 4096)
+
+    def stop(self, worker: Any) -> None:
+        """Close the pair. A worker that is stopped need not be the end of its process."""
+        if not self.reader or not self.writer:
+            return
+        others = signal.set_wakeup_fd(-1)
+        if others not in (-1, self.writer.fileno()):
+            signal.set_wakeup_fd(others)
+        worker.hub.remove(self.reader)
+        self.reader.close()
+        self.writer.close()
+        self.reader = self.writer = None
+
+    terminate = stop

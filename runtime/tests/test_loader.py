@@ -275,6 +275,15 @@ def test_a_worker_that_has_started_collects_garbage_but_for_what_was_imported(pl
     assert kept > 10_000
 
 
+def test_a_worker_in_another_process_keeps_no_garbage(platform, monkeypatch):
+    """In one whose start is not ours, as of a test or a web process."""
+    platform()
+    monkeypatch.setattr(garbage, "_is_put_off", False)
+    gc.unfreeze()
+    make().loader.init_worker()
+    assert gc.get_freeze_count() == 0
+
+
 @pytest.mark.parametrize(("then", "left"), [("", "1"), ("garbage.search_again(); gc.unfreeze()", "0")])
 def test_a_command_ends_without_looking_for_garbage_and_a_worker_with(python, tmp_path, then, left):
     code = "import atexit, gc; atexit.register(lambda: print(int(gc.get_freeze_count() > 0)));"

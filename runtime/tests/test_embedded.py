@@ -1,0 +1,73 @@
+"""Workers in threads of another process, as Celery's own pytest fixtures start them in an application's tests."""
+
+from __future__ import annotations
+
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+
+TESTS = """
+import gc, os
+import pytest
+from celery.contrib.testing.worker import start_worker
+
+pytest_plugins = ["celery.contrib.pytest"]
+open_sockets = []
+
+@pytest.fixture(scope="session")
+def celery_config():
+    return {"broker_url": os.environ["CELERY_BROKER_URL"], "result_backend": os.environ["CELERY_RESULT_BACKEND"]}
+
+@pytest.fixture(scope="session")
+def celery_worker_parameters():
+    return {"perform_ping_check": False}
+
+def add(x, y):
+    return x + y
+
+def sockets():
+    gc.collect()
+    links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
+    return sum(os.path.exists(link) and os.readlink(link).startswith("socket:") for link in links)
+
+@pytest.mark.parametrize("turn", range(3))
+def test_a_worker_of_one_test(turn, celery_app, celery_worker):
+    task = celery_app.task(add, shared=False)
+    celery_worker.reload()
+    assert task.delay(2, 3).get(timeout=10) == 5
+    open_sockets.append(sockets())
+
+def test_it_is_closed():
+    assert open_sockets[1] == open_sockets[2], open_sockets
+    assert gc.get_freeze_count() == 0
+
+def test_a_worker_of_all_tests(celery_session_app, celery_session_worker):
+    task = celery_session_app.task(add, shared=False)
+    celery_session_worker.reload()
+    assert task.delay(2, 3).get(timeout=10) == 5
+
+def test_a_worker_with_threads(celery_app):
+    task = celery_app.task(add, shared=False)
+    with start_worker(celery_app, pool="threads", perform_ping_check=False):
+        assert task.delay(2, 3).get(timeout=10) == 5
+"""
+
+
+def test_fixtures_of_celery_start_a_worker_and_stop_it(platform, app_dir, python, server, redis, monkeypatch):
+    platform(broker="redis", queues=["celery"], queue_arguments={})
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        monkeypatch.setenv(name, server.url)
+    folder = app_dir(test_tasks=TESTS)
+    done = python(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_tasks.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_worker_in_a_thread_does_not_report_as_the_program(platform, server, redis, tmp_path, monkeypatch):
+    """A web process, for one, has a name of supervisor's and a report of its own."""
+    platform(broker="redis", queue_arguments={})
+    monkeypatch.setenv("CELERY_PROGRAM", "web")
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        monkeypatch.setenv(name, server.url)
+    app = Celery("tasks", set_as_current=False)
+    with start_worker(app, perform_ping_check=False):
+        assert app.tasks["celery_on_hosts.canary"].delay("token").get(timeout=10)["token"] == "token"
+        assert not (tmp_path / "web.json").exists()
