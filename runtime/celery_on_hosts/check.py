@@ -7,6 +7,7 @@ are printed), 1 it does not, 2 it does not import, 3 the check could not run.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -17,13 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 from celery.app.routes import MapRoute
 from celery.app.utils import find_app
 from celery.exceptions import QueueNotFound
 from kombu.common import Broadcast
+from kombu.compression import get_encoder
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
+from kombu.serialization import dumps
 
 from . import garbage
 from .config import Platform, PlatformError
@@ -175,6 +178,7 @@ def check(app: Celery, platform: Platform, name: str) -> Report:
     _check_routes(app, platform, report)
     _check_settings(app, platform, report)
     _check_tasks(app, platform, report)
+    _check_calls(app, report)
     return report
 
 
@@ -348,17 +352,86 @@ def _check_tasks(app: Celery, platform: Platform, report: Report) -> None:
             report.warnings.append(f"task {name} has acks_late=False: it is lost when its worker dies while it runs.")
         if task.reject_on_worker_lost is False and app.conf.task_reject_on_worker_lost:
             report.warnings.append(f"task {name} has reject_on_worker_lost=False: it is lost when its process dies.")
-        own = task.time_limit or app.conf.task_time_limit
+        own, soft = task.time_limit, task.soft_time_limit
         if limit and own and own > limit:
             report.warnings.append(
                 f"task {name} may run {own:g} s, but a worker's stop waits for {limit:g} s only: then it is killed and "
                 "runs again. Lower its time_limit, or raise the worker's time limit in celery_workers."
             )
-    if limit and not app.conf.task_time_limit:
-        report.warnings.append(
-            f"the application turns task_time_limit off, but a worker's stop waits for {limit:g} s only: a longer task "
-            "is killed and runs again."
+        elif limit and soft and not own and soft > limit:
+            report.warnings.append(
+                f"task {name} has a soft_time_limit of {soft:g} s, but the platform's time limit kills it after "
+                f"{limit:g} s. Lower its soft_time_limit, or raise celery_time_limit."
+            )
+
+
+def _check_calls(app: Celery, report: Report) -> None:
+    """Do for each task what ``delay()`` does, up to the message, and report what it raises.
+
+    Celery checks a task's options there, and not where the task is made. The application's own code is left out, which
+    may need real arguments or have effects: overridden methods, signal handlers, and routers, which _routes has asked.
+    """
+    if app.conf.task_always_eager:
+        return  # tasks would run; _check_settings has reported it
+    refused: dict[str, set[str]] = defaultdict(set)
+    for name, task in app.tasks.items():
+        if not _builtin(name):
+            try:
+                _call(app, task)
+            except Exception as error:
+                refused[_refusal(task, error)].add(name)
+    for text, names in sorted(refused.items()):
+        report.errors.append(f"delay() of {_few(names)} would raise {text}")
+
+
+class _Router:
+    """Routes to no queue, so that no router of the application is asked."""
+
+    def route(self, options: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+        return options
+
+
+class _Producer:
+    """Stands for the broker's; nothing is sent with it."""
+
+    serializer = None
+
+    @property
+    def connection(self) -> _Producer:
+        return self
+
+    def _reraise_as_library_errors(self) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
+
+
+def _call(app: Celery, task: Any) -> None:
+    """Call Celery's own ``apply_async`` for a task without arguments, and encode the message instead of sending it."""
+    callee = object.__new__(type(task))  # copy.copy() returns the task itself
+    callee.__dict__.update(task.__dict__, typing=False, _dump_pydantic_arguments=None)  # it has no arguments to check
+
+    def encode(_: Any, __: str, message: Any, **options: Any) -> None:
+        dumps(message.body, options.get("serializer") or app.conf.task_serializer)
+        compression = options.get("compression") or app.conf.task_compression
+        if compression:
+            get_encoder(compression)
+
+    amqp, send = app.amqp, app.amqp.send_task_message
+    amqp.send_task_message = encode
+    try:
+        Task.apply_async(callee, shadow="check", producer=_Producer(), router=_Router(), ignore_result=True)
+    finally:
+        amqp.send_task_message = send
+
+
+def _refusal(task: Any, error: Exception) -> str:
+    hard, soft = task.time_limit, task.soft_time_limit
+    if hard and soft and soft > hard:
+        return (
+            f"{type(error).__name__}: the soft time limit is {soft:g} s, longer than the hard one of {hard:g} s. Each "
+            "is an option of the task or else a setting of the application (task_soft_time_limit, task_time_limit). "
+            "Lower the soft limit or raise the hard one."
         )
+    return f"{type(error).__name__}: {error}. Correct the options of the task, or the setting that they come from."
 
 
 def _builtin(task: str) -> bool:

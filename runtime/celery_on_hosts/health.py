@@ -300,9 +300,12 @@ class Inspector:
         for queue in queues:
             token = uuid4().hex
             try:
-                sent[queue] = token, app.send_task(canary.NAME, (token,), queue=queue, ignore_result=False, **options)
+                # As the application sends its tasks: send_task leaves out what Task.apply_async checks.
+                task = app.tasks[canary.NAME]
+                sent[queue] = token, task.apply_async((token,), queue=queue, ignore_result=False, **options)
             except Exception as error:
-                advice = "does the broker accept messages (disk or memory alarm)?"
+                advice = "does the broker accept messages (disk or memory alarm)? May the application's tasks be sent: "
+                advice += f"celery-python -m celery_on_hosts.check --app {self.platform.app}"
                 seconds = time.monotonic() - started
                 checks.append(Check("canary", queue, False, f"not accepted: {_mask(error)}", "error", advice, seconds))
         for queue, (token, result) in sent.items():

@@ -30,6 +30,9 @@ SERVER_RETRY: dict[str, Any] = {"max_retries": 1_000_000, "interval_start": 0, "
 # Options in these are added one by one, for an application that sets some of its own means to lose none of the others.
 _MERGED = ("broker_transport_options", "result_backend_transport_options")
 
+# Settings of the platform that are for workers alone: celery_on_hosts.limits says why.
+_WORKER_LIMITS = ("task_time_limit", "task_soft_time_limit")
+
 
 def platform_queues(platform: Platform) -> list[Queue]:
     """Describe every queue of the platform, each with an exchange of its own name."""
@@ -103,6 +106,7 @@ class Loader(AppLoader):
         app.steps["worker"].add("celery_on_hosts.neighbours:LoneWorker")
         app.steps["worker"].add("celery_on_hosts.wakeup:SignalWakeup")
         app.steps["worker"].add("celery_on_hosts.redelivery:Guard")
+        app.steps["worker"].add("celery_on_hosts.limits:Limits")
         if self.platform.broker == "rabbitmq":
             app.steps["consumer"].add("celery_on_hosts.parking:SendOn")
         signals.beat_init.connect(self._on_beat_init, weak=False)
@@ -128,7 +132,7 @@ class Loader(AppLoader):
             "task_default_queue": "celery" if "celery" in platform.queues else platform.queues[0],
             "task_default_exchange_type": platform.exchange_type,
             "task_queues": platform_queues(platform),
-            **platform.settings,
+            **{name: value for name, value in platform.settings.items() if name not in _WORKER_LIMITS},
         }
         # Celery before 5.7 looks for one of a setting's two names in every layer before it looks for the other.
         self._old_names = _TO_OLD_KEY["task_acks_late"] in source.maps[-1]
@@ -146,9 +150,10 @@ class Loader(AppLoader):
 
     def on_worker_init(self) -> None:
         """A worker waits for its broker and its result store as long as it takes; see SERVER_RETRY."""
-        from . import control, pool, results
+        from . import control, limits, pool, results
 
         pool.install()
+        limits.install()
         results.install()
         # Touching the configuration makes sure that it is read, and our defaults with it.
         self.app.conf.finalize()

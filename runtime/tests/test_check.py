@@ -127,7 +127,7 @@ def test_what_weakens_the_promise_on_redis_is_a_warning(check, text, words):
         ("app.conf.broker_transport_options = {'confirm_publish': False}", "confirm_publish off"),
         ("@app.task(acks_late=False)\ndef t(): pass", "task tasks.t has acks_late=False"),
         ("@app.task(time_limit=900)\ndef t(): pass", "task tasks.t may run 900 s"),
-        ("app.conf.task_time_limit = None", "turns task_time_limit off"),
+        ("@app.task(soft_time_limit=900)\ndef t(): pass", "task tasks.t has a soft_time_limit of 900 s"),
         ("from kombu import Queue\napp.conf.task_queues = [Queue('celery'), Queue('low')]", "not a quorum queue"),
         ("app.conf.beat_schedule = {'b': {'task': 'gone', 'schedule': 1}}", "does not define"),
         (
@@ -153,6 +153,10 @@ def test_what_weakens_the_promise_is_a_warning(check, text, words):
         ("app.conf.broker_read_url = 'amqp://u:secret@h//'", "broker_read_url is set in the application"),
         ("app.conf.task_serializer = 'pickle'", "would be refused"),
         ("app.conf.task_queue_max_priority = 5", "maximum priority"),
+        (
+            "app.conf.task_soft_time_limit = 90\n@app.task(time_limit=60)\ndef t(): pass",
+            "delay() of tasks.t would raise ValueError: the soft time limit is 90 s, longer than the hard one of 60 s.",
+        ),
     ],
 )
 def test_what_breaks_it_is_an_error(check, text, words):
@@ -160,6 +164,66 @@ def test_what_breaks_it_is_an_error(check, text, words):
     assert code == 1
     assert words in stderr
     assert "secret" not in stderr
+
+
+SENDS = """
+from celery import Task, signals
+
+class Stored(Task):
+    def apply_async(self, *args, **options):
+        raise RuntimeError("wrote to a database")
+
+def first(task, args, kwargs, options):
+    return args[0]
+
+@signals.before_task_publish.connect
+def count(**_):
+    raise RuntimeError("counted")
+
+@app.task
+def plain(): pass
+
+@app.task(time_limit=3)
+def short(): pass
+
+@app.task(shadow_name=first)
+def shown(name): pass
+
+@app.task(base=Stored)
+def stored(): pass
+"""
+
+
+@pytest.mark.parametrize("setting", ["task_time_limit = 60", "CELERYD_TASK_TIME_LIMIT = 60"])
+def test_tasks_that_can_be_sent_fit(check, setting):
+    """Limits below the platform's soft one do; what needs arguments or has effects is not called."""
+    settings = {"task_time_limit": 300, "task_soft_time_limit": 240, "accept_content": ["json"]}
+    found = check(f"{PLAIN}app.conf.{setting}\n{SENDS}", settings=settings, max_time_limit_s=300)
+    assert found[::2] == (0, "")
+
+
+FAILS = """
+def work(): pass
+for name, option in {"a": {"serializer": "gone"}, "b": {"compression": "gone"}, "c": {"expires": "never"}}.items():
+    app.task(work, name=name, **option)
+"""
+
+
+def test_tasks_that_cannot_be_sent_are_refused(check):
+    code, _, stderr = check(PLAIN + FAILS)
+    assert code == 1
+    assert "delay() of a would raise SerializerNotInstalled: No encoder installed for gone. Correct" in stderr
+    assert "delay() of b would raise KeyError: 'gone'. Correct" in stderr
+    assert "delay() of c would raise " in stderr
+
+
+def test_a_refusal_names_a_setting_once_for_all_tasks(check):
+    text = "app.conf.update(task_soft_time_limit=90, task_time_limit=60)\ndef work(): pass\n"
+    text += "for name in 'abcde': app.task(work, name=name)\n"
+    code, _, stderr = check(PLAIN + text)
+    assert code == 1
+    assert "delay() of a, b, c and 2 more would raise ValueError" in stderr
+    assert stderr.count("would raise") == 1
 
 
 def test_a_dotted_suffix_would_run_tasks_twice(check):

@@ -210,6 +210,14 @@ def test_canary_that_nobody_runs(host):
     assert "not back after 0.3 s" in failed(found)["canary other"]
 
 
+def test_a_canary_is_sent_as_the_application_sends_its_tasks(host):
+    inspector = host([WORKER], worker(), canary=True)
+    inspector._app.conf.update(task_soft_time_limit=90, task_time_limit=60)
+    found = inspector.look()
+    assert found.code == health.UNHEALTHY
+    assert "not accepted: soft_time_limit must be less than" in failed(found)["canary low"]
+
+
 @pytest.fixture
 def web():
     """Answer with the status that the page names; with 400 on /named where the Host is not shop.example.org."""

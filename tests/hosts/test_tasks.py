@@ -34,6 +34,18 @@ def test_a_failure_comes_back_as_one(site: Site) -> None:
     ) == ["FAILURE", "TypeError"]
 
 
+@pytest.mark.needs("plain")
+def test_the_limits_of_the_application_hold(site: Site) -> None:
+    """A setting, an option of a task and options of a call, each shorter than the platform's soft limit."""
+    code = (
+        "import json; from tasks import add, nap, rest; "
+        "sent = [add.delay(2, 3), nap.delay(30), rest.apply_async([30], time_limit=2), "
+        "rest.apply_async([30], soft_time_limit=1)]; ended = [one.get(timeout=20, propagate=False) for one in sent]; "
+        "print(json.dumps([add.time_limit, *map(repr, ended)]))"
+    )
+    assert site.python(code) == [60, "5", "TimeLimitExceeded(3,)", "TimeLimitExceeded(2,)", "SoftTimeLimitExceeded()"]
+
+
 @pytest.fixture(scope="module")
 def submitted(site: Site) -> dict[str, str]:
     """Tasks that the web API took, all at once: the address of each, by name."""

@@ -21,12 +21,12 @@ from ..tasks import tick
 KEPT = timedelta(minutes=5)  # then beat switches the entry off
 
 
-@app.task
+@app.task(time_limit=300)
 def alone(seconds: int) -> str:
     """Work that must not overlap: of two at the same time, one does nothing."""
     from ..locks import lock
 
-    with lock("alone", seconds=app.conf.task_time_limit or 3600) as mine:
+    with lock("alone", seconds=alone.time_limit) as mine:
         if not mine:
             return "another one is at it"
         time.sleep(seconds)

@@ -1,0 +1,53 @@
+"""The platform's time limits, which are for tasks that have no limit of their own.
+
+They belong to the worker and not to the settings that tasks are made with. There, they would go into each message and
+be taken for the application's: Celery refuses to send a task whose soft limit is longer than its hard limit, and the
+platform's soft limit would be compared with the application's hard one.
+
+In a worker, a task that has a hard limit of its own (a setting of the application, an option of the task or of the
+call) gets no soft limit but its own. And a soft limit beyond the hard one is left out: Celery's prefork pool starts to
+wait for the hard limit when the soft one has passed (celery/concurrency/asynpool.py, ``on_timeout_set``), so the hard
+limit came late.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import Any
+
+from celery import bootsteps
+
+
+class Limits(bootsteps.StartStopStep):
+    """The worker's step that sets what neither its arguments nor the application decide, before the pool is made."""
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self.enabled = False  # there is nothing to start or stop
+        settings = worker.app.loader.platform.settings
+        if worker.time_limit is None:
+            worker.time_limit = settings.get("task_time_limit")
+        if worker.soft_time_limit is None:
+            worker.soft_time_limit = settings.get("task_soft_time_limit")
+
+
+def install() -> None:
+    """Change the prefork pool of this process. Idempotent."""
+    from celery.concurrency.prefork import TaskPool
+
+    plain = TaskPool.apply_async
+    if hasattr(plain, "__wrapped__"):
+        return
+
+    @wraps(plain)
+    def apply_async(
+        self: Any, *args: Any, timeout: float | None = None, soft_timeout: float | None = None, **options: Any
+    ) -> Any:
+        job = plain(self, *args, timeout=timeout, soft_timeout=soft_timeout, **options)
+        if job is not None and job._soft_timeout:
+            only_hard = timeout and not soft_timeout
+            if only_hard or (job._timeout and job._soft_timeout > job._timeout):
+                job._soft_timeout = 0  # None would be the pool's own
+        return job
+
+    TaskPool.apply_async = apply_async
