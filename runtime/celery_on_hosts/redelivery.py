@@ -177,8 +177,10 @@ def receive(task: Any, app: Celery, consumer: Any, **kwargs: Any) -> Callable[..
         consumer: the worker's.
         kwargs: for Celery's strategy.
     """
-    handle = strategy.default(task, app, consumer, **kwargs)
-    strikes: Strikes = app.strikes
+    handle: Callable[..., Any] = strategy.default(task, app, consumer, **kwargs)
+    strikes: Strikes | None = getattr(app, "strikes", None)
+    if strikes is None:
+        return handle  # a second worker of this process, in a thread, that has another app
 
     def on_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
         task_id = str((message.headers or {}).get("id") or "")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from celery import Celery
-from celery.contrib.testing.worker import start_worker
-
 TESTS = """
 import gc, os
 import pytest
@@ -28,6 +25,14 @@ def sockets():
     gc.collect()
     links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
     return sum(os.path.exists(link) and os.readlink(link).startswith("socket:") for link in links)
+
+def test_a_worker_in_a_thread_does_not_report_as_the_program(celery_app, monkeypatch):
+    # Workers of other apps come after it in this process.
+    monkeypatch.setenv("CELERY_PROGRAM", "web")
+    task = celery_app.task(add, shared=False)
+    with start_worker(celery_app, perform_ping_check=False):
+        assert task.delay(2, 3).get(timeout=10) == 5
+        assert not os.path.exists(os.environ["CELERY_RUN_DIR"] + "/web.json")
 
 @pytest.mark.parametrize("turn", range(3))
 def test_a_worker_of_one_test(turn, celery_app, celery_worker):
@@ -59,15 +64,3 @@ def test_fixtures_of_celery_start_a_worker_and_stop_it(platform, app_dir, python
     folder = app_dir(test_tasks=TESTS)
     done = python(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_tasks.py")
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_a_worker_in_a_thread_does_not_report_as_the_program(platform, server, redis, tmp_path, monkeypatch):
-    """A web process, for one, has a name of supervisor's and a report of its own."""
-    platform(broker="redis", queue_arguments={})
-    monkeypatch.setenv("CELERY_PROGRAM", "web")
-    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
-        monkeypatch.setenv(name, server.url)
-    app = Celery("tasks", set_as_current=False)
-    with start_worker(app, perform_ping_check=False):
-        assert app.tasks["celery_on_hosts.canary"].delay("token").get(timeout=10)["token"] == "token"
-        assert not (tmp_path / "web.json").exists()
