@@ -15,6 +15,9 @@ description:
     and whose password is made on the host and known to O(root_password) alone.
   - Redis's own C(default) is switched off. It keeps its permissions, for Redis replays its append-only file as that
     user, and would lose what was written by transactions.
+  - The first time, where there is no O(root_password), it fails and changes nothing when O(data) or the running server
+    holds keys and there is no append-only file. A Redis with C(appendonly yes) would start empty there, and its next
+    snapshot would replace the keys by the empty set.
 options:
   users:
     description: The users.
@@ -54,6 +57,10 @@ options:
     description: The file with the password of the user C(root), for root alone.
     type: path
     default: /etc/redis/root.password
+  data:
+    description: The folder in which Redis keeps its data.
+    type: path
+    default: /var/lib/redis
   owner:
     description: The account that Redis runs as.
     type: str
@@ -93,9 +100,11 @@ import re
 import secrets
 import socket
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.files import FilesError, SilentModule, bring
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.redis_data import lost_by_a_start
 
 HASH = re.compile(r"#[0-9a-f]{64}\b")
 
@@ -232,13 +241,23 @@ def main() -> None:
             "port": {"type": "int", "default": 6379},
             "file": {"type": "path", "default": "/etc/redis/users.acl"},
             "root_password": {"type": "path", "default": "/etc/redis/root.password", "no_log": False},
+            "data": {"type": "path", "default": "/var/lib/redis"},
             "owner": {"type": "str", "default": "redis"},
             "unit": {"type": "str", "default": "redis-server"},
         },
         supports_check_mode=True,
     )
     options = module.params
-    root = {"name": "root", "password": read(options["root_password"]).strip(), "rules": "~* &* +@all"}
+    root_password = read(options["root_password"]).strip()
+    lost = "" if root_password else lost_by_a_start(Path(options["data"]), options["address"], options["port"])
+    if lost:
+        module.fail_json(
+            msg=f"Nothing was changed: Redis has {lost}, and no append-only file. With `appendonly yes` it would start "
+            "empty, and its next snapshot would replace dump.rdb by the empty set. What to do: use another host; or, "
+            f"where the keys are not needed, stop Redis and move {options['data']}/dump.rdb away; or let Redis write "
+            "its keys to an append-only file first (redis-cli CONFIG SET appendonly yes)."
+        )
+    root = {"name": "root", "password": root_password, "rules": "~* &* +@all"}
     root["password"] = root["password"] or secrets.token_urlsafe(32)
     text = aclfile([root, *options["users"]], {} if options["retire"] else by_name(read(options["file"])))
     entry = {"state": None, "content": None, "link": None}

@@ -69,6 +69,7 @@ class Host:
             port=self.port,
             file=f"{self.folder}/users.acl",
             root_password=f"{self.folder}/root.password",
+            data=f"{self.folder}",
             owner=ME,
         )
 
@@ -199,3 +200,31 @@ def fresh(tmp_path: Path) -> Callable[[bool], dict[str, Any]]:
 def test_a_dry_run_on_a_blank_host_writes_nothing(fresh: Callable[[bool], dict[str, Any]], tmp_path: Path) -> None:
     assert fresh(True)["changed"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_snapshot_with_keys_is_not_started_over(host: Host) -> None:
+    redis = host.connect("operator", "two")
+    redis("SET", "order:1", "paid")
+    redis("SAVE")
+    (host.folder / "root.password").unlink()
+    for check in (True, False):
+        said = host.let_in(celery="one", operator="two", check=check)
+        assert said["failed"]
+        assert f"1 key in database 0 in {host.folder}/dump.rdb" in said["msg"]
+        assert not (host.folder / "root.password").exists(), "nothing was written"
+    (host.folder / "appendonlydir").mkdir()
+    assert host.let_in(celery="one", operator="two")["failed"], "Redis would not read an empty folder"
+    (host.folder / "appendonlydir/appendonly.aof.manifest").touch()
+    assert "failed" not in host.let_in(celery="one", operator="two")
+
+
+def test_keys_of_a_running_server_are_not_started_over(host: Host) -> None:
+    """Not saved yet, or behind a password that is not known."""
+    (host.folder / "root.password").unlink()
+    said = host.let_in(celery="one", operator="two")
+    assert said["failed"]
+    assert "does not say how many keys it holds (-NOAUTH" in said["msg"]
+    redis = host.connect("operator", "two")
+    redis("ACL", "SETUSER", "default", "on", "nopass")
+    redis("SET", "order:1", "paid")
+    assert "1 key in the memory" in host.let_in(celery="one", operator="two")["msg"]
