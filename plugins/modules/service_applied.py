@@ -10,6 +10,8 @@ description:
   - Remembers what a service's files held when it was last started, restarted or reloaded by this module. When they hold
     something else, O(on_change) is done. A handler would forget that when a deployment is interrupted; this does not.
   - A service that does not run is started, and one that runs but was never seen before is restarted.
+  - What it remembers is there, without any file, from before it writes the first one, and says whose service it is
+    (M(celery_on_hosts.platform.host_conflicts)).
   - With nothing to do it costs one call of systemctl.
 author: Celery on Hosts
 options:
@@ -384,13 +386,16 @@ def main() -> None:
     params = module.params
     systemd = Systemd(params["name"])
     stamp = Path(params["stamps"]) / f"{systemd.name}.json"
+    stamped = read_stamp(stamp)
+    if stamped is None and not module.check_mode:
+        write_stamp(stamp, {})
     try:
         written, diffs = bring(params["configuration"], module.check_mode)
     except FilesError as error:
         module.fail_json(msg=str(error))
     ours = [entry["dest"] for entry in params["configuration"] if entry["on_change"] != "none"]
     found = digests([*params["files"], *ours])
-    before = still_named(read_stamp(stamp), [*params["files"], *ours])
+    before = still_named(stamped, [*params["files"], *ours])
     unit = systemd.show()
     # in check mode nothing was written: what would be counts as changed
     changed_files = sorted({*differing(before, found), *(path for path in written if path in ours)})

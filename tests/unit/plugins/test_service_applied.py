@@ -194,3 +194,13 @@ def test_wait_for(run: Run, host: Path) -> None:
 )
 def test_address(text: str, expected: object) -> None:
     assert service_applied.address(text)[1] == expected
+
+
+def test_a_service_is_the_platforms_from_before_its_first_file(run: Run, host: Path) -> None:
+    """So that a run which is interrupted after it is told from somebody else's configuration."""
+    entry = {"dest": f"{host}/demo.conf", "content": "port 3\n", "owner": "nobody-of-this-name"}
+    assert run(check=True, configuration=[entry])
+    assert not (host / "stamps").exists()
+    assert run(configuration=[entry])["failed"]
+    assert (host / "stamps/demo.service.json").read_text() == "{}"
+    assert run()["calls"] == ["enable --quiet demo.service", "start demo.service"]
