@@ -29,6 +29,8 @@ while not os.path.exists("/root/watched.stop"):
 open("/root/watched", "wb").write(b"\\n".join(seen))
 """
 
+SITE = ROOT / "playbooks/site.yml"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -49,7 +51,7 @@ class Run:
 
 
 class Deployments:
-    """Runs playbooks/site.yml.
+    """Runs playbooks/site.yml, or another playbook.
 
     Args:
         inventory: where to.
@@ -58,8 +60,8 @@ class Deployments:
     def __init__(self, inventory: Path) -> None:
         self.inventory = inventory
 
-    def _start(self, variables: dict[str, Any]) -> subprocess.Popen[str]:
-        command = ["ansible-playbook", "-i", str(self.inventory), "playbooks/site.yml", "-e", json.dumps(variables)]
+    def _start(self, variables: dict[str, Any], playbook: Path = SITE) -> subprocess.Popen[str]:
+        command = ["ansible-playbook", "-i", str(self.inventory), str(playbook), "-e", json.dumps(variables)]
         environment = {
             **os.environ,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -78,13 +80,14 @@ class Deployments:
             start_new_session=True,
         )
 
-    def run(self, **variables: Any) -> Run:
+    def run(self, playbook: Path = SITE, **variables: Any) -> Run:
         """Deploy.
 
         Args:
+            playbook: another than the one that deploys.
             variables: extra ones.
         """
-        with self._start(variables) as process:
+        with self._start(variables, playbook) as process:
             said, _ = process.communicate(timeout=600)
         return Run(process.returncode, said)
 

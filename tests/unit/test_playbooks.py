@@ -145,6 +145,17 @@ def test_everything_is_checked_and_built_before_anything_is_touched() -> None:
             assert module(task) in ours
 
 
+def test_what_others_have_on_a_host_is_looked_for_before_it_is_touched() -> None:
+    """A release looks at nothing but what the platform has unpacked, and costs nothing for it."""
+    _, second, *_ = plays()
+    (role,) = [task["ansible.builtin.import_role"] for task in second["tasks"]]
+    assert (second["hosts"], role["tasks_from"]) == ("all", "prepare.yml")
+    first, *_ = load(ROOT / "roles/platform/tasks/prepare.yml")
+    assert module(first) == "celery_on_hosts.platform.host_conflicts"
+    assert "tags" not in first
+    assert "tags" not in second
+
+
 def test_the_last_step_is_the_proof() -> None:
     last = plays()[-1]
     (*_, task) = [

@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: MIT
+"""Ansible module: fail where a deployment would overwrite or collide with what others have on the host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_conflicts
+short_description: Fail where a deployment would overwrite or collide with what others have on the host
+description:
+  - Looks for configuration and data of the services that the host is to run which neither the platform nor the
+    untouched package made, and for files, accounts, supervisord programs and ports of the platform's names that belong
+    to somebody else. Fails with all of them, each with what a deployment would do to it and what to do.
+  - A service whose unit M(celery_on_hosts.platform.service_applied) has configured is the platform's, and so is an
+    application of which a release is unpacked; of these only ports and supervisord programs are looked at.
+  - Changes nothing. Reads files and C(/proc), asks C(dpkg-query) where a service is not the platform's yet, and a Redis
+    that wants no password for the number of its keys.
+author: Celery on Hosts
+options:
+  host:
+    description: The host's name, as messages say it.
+    type: str
+    required: true
+  services:
+    description: The services that the host is to run.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The service.
+        type: str
+        required: true
+        choices: [rabbitmq, redis, postgresql, nginx, supervisor, celery, flower]
+      listen:
+        description: Where the service listens. The first port is the one that its clients use.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          port:
+            description: The TCP port.
+            type: int
+            required: true
+          addresses:
+            description: The addresses. V(0.0.0.0) and V(::) stand for all.
+            type: list
+            elements: str
+            required: true
+      version:
+        description: Which PostgreSQL, by its major version.
+        type: str
+      programs:
+        description: The names of the programs that supervisord is to run.
+        type: list
+        elements: str
+        default: []
+      root:
+        description: The folder of the application's, or Flower's, releases.
+        type: path
+      home:
+        description: The home of the account that has the service's name.
+        type: path
+      files:
+        description: The files and folders of the application, or of Flower.
+        type: list
+        elements: path
+        default: []
+  root:
+    description: The root folder of the host.
+    type: path
+    default: /
+"""
+
+EXAMPLES = r"""
+- name: Look for what others have on the host
+  celery_on_hosts.platform.host_conflicts:
+    host: "{{ inventory_hostname }}"
+    services:
+      - name: redis
+        listen: [{port: 6379, addresses: [127.0.0.1]}]
+"""
+
+RETURN = r"""
+conflicts:
+  description: What is in the way.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - service: redis
+      found: 1001 keys in database 0 in /var/lib/redis/dump.rdb
+      means: the platform's Redis would start empty
+      advice: Back up /var/lib/redis/dump.rdb
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.host_conflicts import (
+    SERVICES,
+    Host,
+    check,
+    render,
+)
+
+
+def main() -> None:
+    """Entry point of the module."""
+    listen = {
+        "port": {"type": "int", "required": True},
+        "addresses": {"type": "list", "elements": "str", "required": True},
+    }
+    texts = {"type": "list", "elements": "str", "default": []}
+    service: dict[str, Any] = {
+        "name": {"type": "str", "required": True, "choices": list(SERVICES)},
+        "listen": {"type": "list", "elements": "dict", "default": [], "options": listen},
+        "version": {"type": "str"},
+        "programs": texts,
+        "root": {"type": "path"},
+        "home": {"type": "path"},
+        "files": texts | {"elements": "path"},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "host": {"type": "str", "required": True},
+            "services": {"type": "list", "elements": "dict", "required": True, "options": service},
+            "root": {"type": "path", "default": "/"},
+        },
+        supports_check_mode=True,
+    )
+    found = check(Host(module.params["root"]), module.params["services"])
+    conflicts = [asdict(conflict) for conflict in found]
+    if found:
+        module.fail_json(msg=render(module.params["host"], found), conflicts=conflicts)
+    module.exit_json(changed=False, conflicts=conflicts)
+
+
+if __name__ == "__main__":
+    main()

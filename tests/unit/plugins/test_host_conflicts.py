@@ -1,0 +1,488 @@
+"""What others have on a host is found before it is touched, and what a package or the platform made is left alone.
+
+The host is a folder with the files that a real one has: texts and bytes below are from Debian 12 and 13.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.modules import run_module
+from tests.unit.rendering import Platform
+
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.host_conflicts import (  # isort: skip
+    Host as Read,
+    check,
+    collide,
+)
+
+PG_HBA = """\
+# Database administrative login by Unix domain socket
+local   all             postgres                                peer
+# "local" is for Unix domain socket connections only
+local   all             all                                     peer
+host    all             all             127.0.0.1/32            scram-sha-256
+host    all             all             ::1/128                 scram-sha-256
+local   replication     all                                     peer
+host    replication     all             127.0.0.1/32            scram-sha-256
+host    replication     all             ::1/128                 scram-sha-256
+"""
+PG_CONF = """\
+data_directory = '/var/lib/postgresql/17/main'\t\t# use data in another directory
+\t\t\t\t\t# (change requires restart)
+#listen_addresses = 'localhost'\t\t# what IP address(es) to listen on;
+port = 5432\t\t\t\t# (change requires restart)
+max_connections = 100\t\t\t# (change requires restart)
+log_line_prefix = '%m [%p] %q%u@%d '\t\t# special values:
+include_dir = 'conf.d'\t\t\t# include files ending in '.conf' from
+"""
+# Left by a stop of Debian's redis-server.
+EMPTY_DUMP = (
+    b"REDIS0012\xfa\tredis-ver\x058.0.2\xfa\nredis-bits\xc0@\xfa\x05ctime\xc2\xd5\xe2\x0bk\xfa\x08used-mem\xc2h<\n\x00"
+    b"\xfa\x08aof-base\xc0\x00\xff\xdc\xf9\xfcT\x0c4\x02\x91"
+)
+DUMP = EMPTY_DUMP[:-9] + b"\xfe\x00\xfb\x43\xe9\x00" + b"\x00\x07order:1\x04paid" + EMPTY_DUMP[-9:]
+# A row of RabbitMQ's table of users: Erlang's tag of an atom differs from Debian 12 to 13.
+USER = b"\x83h\x06%s\rinternal_userm\x00\x00\x00%c%sm\x00\x00\x00$!\xc5\x8e\xa1"
+ATOMS = (b"d\x00", b"w")
+LOOPBACK, ANY, ANY6 = "0100007F", "00000000", "0" * 32
+
+
+class Host:
+    """A host's root folder.
+
+    Args:
+        root: the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.conffiles: dict[str, str] = {}
+        self.write("/etc/passwd", "root:x:0:0::/root:/bin/bash\nredis:x:101:101::/var/lib/redis:/usr/sbin/nologin\n")
+
+    def path(self, name: str) -> Path:
+        """Where a path of the host is."""
+        return self.root / name.lstrip("/")
+
+    def write(self, name: str, text: str | bytes = "something\n") -> Path:
+        """Write a file."""
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    def install(self, *names: str, md5: str = "") -> None:
+        """Write files as a package brings them, and dpkg's record of them."""
+        for name in names:
+            content = self.write(name, f"as {name} comes\n").read_bytes()
+            self.conffiles[name] = md5 or hashlib.md5(content, usedforsecurity=False).hexdigest()
+        lines = "".join(f"\n {name} {digest}" for name, digest in self.conffiles.items())
+        self.write(
+            "/var/lib/dpkg/status",
+            "Package: things\nStatus: install ok installed\nMaintainer: nobody\nArchitecture: all\nVersion: 1\n"
+            f"Conffiles:{lines}\nDescription: things\n",
+        )
+
+    def listen(self, port: int, *, address: str = LOOPBACK, uid: int = 0, pid: int = 0, **process: str) -> None:
+        """Let a process listen at a port; without a number it is one that nobody can see."""
+        name = "/proc/net/tcp6" if len(address) > 8 else "/proc/net/tcp"
+        before = self.path(name).read_text() if self.path(name).exists() else "  sl  local_address rem_address   st\n"
+        inode = 70000 + port
+        line = f"   0: {address}:{port:04X} {ANY}:0000 0A 00000000:00000000 00:00000000 00000000 {uid:5} 0 {inode} 1\n"
+        self.write(name, before + line)
+        if pid:
+            unit = process.get("unit", "")
+            self.write(f"/proc/{pid}/comm", process.get("name", "thing") + "\n")
+            self.write(f"/proc/{pid}/cgroup", f"9:name=systemd:/pod/system.slice/{unit}\n8:pids:/pod\n0::/pod\n")
+            self.path(f"/proc/{pid}/fd").mkdir(exist_ok=True)
+            self.path(f"/proc/{pid}/fd/3").symlink_to(f"socket:[{inode}]")
+
+    def claim(self, unit: str) -> None:
+        """Let the platform have configured a unit."""
+        self.write(f"/var/lib/celery-platform/applied/{unit}.json", "{}")
+
+    def found(self, name: str, **service: Any) -> list[str]:
+        """What is in the way of a service."""
+        return [one.found for one in check(Read(str(self.root)), [{"name": name, "listen": []} | service])]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    """A host with the untouched packages of all services."""
+    host = Host(tmp_path)
+    nginx = [f"/etc/nginx/{name}" for name in ("nginx.conf", "mime.types", "sites-available/default")]
+    host.install("/etc/redis/redis.conf", "/etc/supervisor/supervisord.conf", *nginx)
+    host.path("/etc/nginx/sites-enabled").mkdir()
+    host.path("/etc/nginx/sites-enabled/default").symlink_to("/etc/nginx/sites-available/default")
+    host.write("/etc/rabbitmq/rabbitmq-env.conf", "# Defaults to rabbit.\n#NODENAME=rabbit\n\n")
+    node = "/var/lib/rabbitmq/mnesia/rabbit@a"
+    host.write(f"{node}/msg_stores/vhosts/628WB/.vhost", "/")
+    host.write(f"{node}/quorum/rabbit@a/names.dets")
+    host.write(f"{node}/rabbit_user.DCD", USER % (b"w", 5, b"guest"))
+    host.write(f"{node}.pid", "12")
+    host.write("/var/lib/redis/dump.rdb", EMPTY_DUMP)
+    for name, text in {"pg_hba.conf": PG_HBA, "pg_ident.conf": "# nothing\n", "postgresql.conf": PG_CONF}.items():
+        host.write(f"/etc/postgresql/17/main/{name}", text)
+    host.write("/var/lib/postgresql/17/main/postgresql.auto.conf", "# Do not edit this file manually!\n")
+    for oid in ("1", "4", "5", "pgsql_tmp"):
+        host.write(f"/var/lib/postgresql/17/main/base/{oid}/PG_VERSION", "17")
+    return host
+
+
+SERVICES: list[dict[str, Any]] = [
+    {"name": "rabbitmq", "listen": [{"port": 5672, "addresses": ["127.0.0.1"]}]},
+    {"name": "redis", "listen": [{"port": 6379, "addresses": ["127.0.0.1"]}]},
+    {"name": "postgresql", "version": "17", "listen": [{"port": 5432, "addresses": ["127.0.0.1"]}]},
+    {"name": "nginx", "listen": [{"port": 80, "addresses": ["0.0.0.0", "::"]}]},  # noqa: S104
+    {"name": "supervisor", "listen": [], "programs": ["celery", "celerybeat", "web", "flower"]},
+    {"name": "celery", "listen": [], "root": "/opt/celery", "home": "/var/lib/celery", "files": ["/etc/celery"]},
+    {"name": "flower", "listen": [], "root": "/opt/flower", "home": "/", "files": ["/etc/flower"]},
+]
+
+
+def everything(host: Host) -> dict[str, Any]:
+    """What the module says of a host that is to run everything."""
+    return run_module("host_conflicts", host="a", services=SERVICES, root=str(host.root))
+
+
+@pytest.mark.parametrize("blank", [True, False])
+def test_nothing_is_in_the_way_on_a_fresh_host(host: Host, tmp_path: Path, blank: bool) -> None:
+    """Blank, and with untouched packages whose services have run."""
+    said = everything(Host(tmp_path / "blank") if blank else host)
+    assert (said.get("failed", False), said["changed"], said["conflicts"]) == (False, False, [])
+
+
+def test_all_is_said_at_once(host: Host) -> None:
+    host.write("/var/lib/redis/dump.rdb", DUMP)
+    host.write("/etc/supervisor/conf.d/shop.conf", "[program:web]\ncommand=/bin/true\n")
+    host.listen(80, address=ANY, pid=12, name="apache2", unit="apache2.service")
+    said = everything(host)
+    assert said["failed"]
+    assert [one["service"] for one in said["conflicts"]] == ["redis", "nginx", "supervisor"]
+    for words in (
+        "Nothing was changed: a has 3 things",
+        "1001 keys in database 0 in /var/lib/redis/dump.rdb",
+        "port 80, at which apache2 (PID 12, apache2.service) listens",
+        "[program:web] in /etc/supervisor/conf.d/shop.conf",
+    ):
+        assert words in said["msg"]
+    assert all(one["means"] and one["advice"] in said["msg"] for one in said["conflicts"])
+
+
+# --- Redis -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dump", "words"),
+    [
+        (b"", ""),
+        (EMPTY_DUMP, ""),
+        (DUMP, "1001 keys in database 0"),
+        (EMPTY_DUMP[:40], "data that cannot be read (it is cut short)"),
+        (b"not a snapshot", "data that cannot be read (it does not begin as a Redis snapshot)"),
+        (EMPTY_DUMP[:-9] + b"\xf5\x05hello" + EMPTY_DUMP[-9:], "data"),  # a function
+    ],
+)
+def test_a_snapshot_counts_by_what_it_holds(host: Host, dump: bytes, words: str) -> None:
+    host.write("/var/lib/redis/dump.rdb", dump)
+    assert host.found("redis") == ([f"{words} in /var/lib/redis/dump.rdb"] if words else [])
+
+
+def test_redis_of_somebody_else(host: Host) -> None:
+    host.write("/etc/redis/redis.conf", "requirepass s3cret\n")
+    host.write("/var/lib/redis/appendonlydir/appendonly.aof.manifest")
+    changed, data = host.found("redis")
+    assert changed == "/etc/redis/redis.conf, changed since the package redis-server brought it"
+    assert data == "/var/lib/redis, which holds an append-only file"
+    host.claim("redis-server.service")
+    assert host.found("redis") == []
+
+
+def test_configuration_of_no_package(host: Host) -> None:
+    host.write("/var/lib/dpkg/status", "")
+    assert host.found("redis") == ["/etc/redis/redis.conf, from no package"]
+
+
+def test_a_file_that_dpkg_has_just_unpacked_is_the_packages(host: Host) -> None:
+    host.install("/etc/redis/redis.conf", md5="newconffile")
+    assert host.found("redis") == []
+
+
+def test_packages_that_are_being_installed_are_waited_for(host: Host) -> None:
+    """An interrupted deployment's apt goes on in the background."""
+    lock = host.write("/var/lib/dpkg/lock-frontend", "")
+    host.write("/etc/redis/redis.conf", "half of it")
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as apt:
+        assert apt.stdin
+        assert apt.stdout
+        apt.stdout.readline()
+
+        def finish() -> None:
+            host.install("/etc/redis/redis.conf")
+            apt.communicate("\n")
+
+        threading.Timer(0.3, finish).start()
+        assert host.found("redis") == []
+
+
+# --- RabbitMQ --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "words"),
+    [
+        ("msg_stores/vhosts/9XYZ/.vhost", b"legacy", "the virtual host legacy"),
+        ("msg_stores/vhosts/628WB/queues/4ABC/.queue_name", b"jobs", "1 queue"),
+        ("quorum/rabbit@a/2F_JOBSABC/config", b"", "1 queue"),
+        ("stream/__jobs_1/00000.segment", b"", "1 queue"),
+        ("rabbit_user.DCL", USER % (ATOMS[0], 6, b"legacy"), "the user legacy"),
+        ("LATEST.LOG", USER % (ATOMS[1], 6, b"legacy"), "the user legacy"),
+    ],
+)
+def test_a_node_that_holds_something(host: Host, path: str, content: bytes, words: str) -> None:
+    host.write(f"/var/lib/rabbitmq/mnesia/rabbit@a/{path}", content)
+    assert host.found("rabbitmq") == [f"/var/lib/rabbitmq/mnesia/rabbit@a with {words}"]
+    host.claim("rabbitmq-server.service")
+    assert host.found("rabbitmq") == []
+
+
+def test_rabbitmq_of_somebody_else(host: Host) -> None:
+    host.write("/etc/rabbitmq/rabbitmq-env.conf", "NODENAME=shop\n")
+    host.write("/etc/rabbitmq/conf.d/10-shop.conf")
+    assert host.found("rabbitmq") == [
+        "/etc/rabbitmq/conf.d/10-shop.conf, not from the package",
+        "/etc/rabbitmq/rabbitmq-env.conf, changed since the package",
+    ]
+
+
+# --- PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/etc/postgresql/17/main/pg_hba.conf", PG_HBA + "host blog blog 192.0.2.0/24 md5\n"),
+        ("/etc/postgresql/17/main/pg_ident.conf", "admins root postgres\n"),
+        ("/etc/postgresql/17/main/postgresql.conf", PG_CONF + "work_mem = 64MB\n"),
+        ("/etc/postgresql/17/main/postgresql.conf", PG_CONF.replace("5432", "5433")),
+        ("/etc/postgresql/17/main/conf.d/tuning.conf", "work_mem = 64MB\n"),
+        ("/var/lib/postgresql/17/main/postgresql.auto.conf", "work_mem = '64MB'\n"),
+        ("/var/lib/postgresql/17/main/base/16384/PG_VERSION", "17"),
+    ],
+)
+def test_postgresql_of_somebody_else(host: Host, path: str, text: str) -> None:
+    host.write(path, text)
+    (found,) = host.found("postgresql", version="17")
+    assert path.split("/base/")[0] in found
+    host.claim("postgresql@17-main.service")
+    assert host.found("postgresql", version="17") == []
+
+
+def test_another_cluster_counts_where_it_has_the_port(host: Host) -> None:
+    host.write("/etc/postgresql/15/main/postgresql.conf", "port = 5433\n")
+    assert host.found("postgresql", version="17") == []
+    host.write("/etc/postgresql/15/main/postgresql.conf", "port = 5432\n")
+    assert host.found("postgresql", version="17") == ["the cluster 15/main, which has port 5432"]
+
+
+# --- nginx -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_packages_own_site_may_be_gone(host: Host) -> None:
+    host.path("/etc/nginx/sites-enabled/default").unlink()
+    assert host.found("nginx") == []
+
+
+@pytest.mark.parametrize("path", ["nginx.conf", "sites-available/default", "sites-enabled/blog", "conf.d/celery.conf"])
+def test_nginx_of_somebody_else(host: Host, path: str) -> None:
+    host.write(f"/etc/nginx/{path}", "server { listen 80 default_server; }\n")
+    (found,) = host.found("nginx")
+    assert path.replace("available", "enabled") in found
+    host.claim("nginx.service")
+    assert host.found("nginx") == []
+
+
+def test_a_default_site_that_is_no_link_of_the_package(host: Host) -> None:
+    host.path("/etc/nginx/sites-enabled/default").unlink()
+    host.write("/etc/nginx/sites-enabled/default", "server {}\n")
+    assert host.found("nginx") == ["the site /etc/nginx/sites-enabled/default"]
+
+
+# --- supervisord -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_programs_of_our_names(host: Host, claimed: bool) -> None:
+    """A section counts in whatever file it is, whoever's supervisord it is."""
+    host.write("/etc/supervisor/conf.d/celery.conf", "[program:celery-invoices]\ncommand=/bin/true\n")
+    host.write(
+        "/etc/supervisor/conf.d/zz-shop.conf",
+        "[program:celery]\ncommand=x\n[eventlistener:web]\ncommand=x\n"
+        "[group:shop]\nprograms=mail, celerybeat\n[group:other]\nprograms=mail\n",
+    )
+    if claimed:
+        host.claim("supervisor.service")
+    assert host.found("supervisor", programs=["celery", "celerybeat", "web"]) == [
+        "/etc/supervisor/conf.d/celery.conf, which the platform did not write",
+        "[program:celery] in /etc/supervisor/conf.d/zz-shop.conf",
+        "[eventlistener:web] in /etc/supervisor/conf.d/zz-shop.conf",
+        "[group:shop] in /etc/supervisor/conf.d/zz-shop.conf, with celerybeat",
+    ]
+
+
+def test_other_programs_live_beside_ours(host: Host) -> None:
+    host.write("/etc/supervisor/conf.d/mail.conf", "[program:mail]\ncommand=/bin/true\n")
+    host.write(
+        "/etc/supervisor/conf.d/web.conf", "; Managed by Ansible for celery. Changes here are lost.\n[program:web]\n"
+    )
+    assert host.found("supervisor", programs=["celery", "web"]) == []
+
+
+def test_supervisord_of_somebody_else(host: Host) -> None:
+    host.write("/etc/supervisor/supervisord.conf", "[inet_http_server]\nport=127.0.0.1:9001\n")
+    (found,) = host.found("supervisor", programs=["celery"])
+    assert found == "/etc/supervisor/supervisord.conf, changed since the package supervisor brought it"
+    host.claim("supervisor.service")
+    assert host.found("supervisor", programs=["celery"]) == []
+
+
+# --- the application -------------------------------------------------------------------------------------------------
+
+
+def application(host: Host) -> list[str]:
+    """What is in the way of the application."""
+    files = ["/opt/celery", "/etc/celery", "/usr/local/bin/celery"]
+    return host.found("celery", root="/opt/celery", home="/var/lib/celery", files=files)
+
+
+def test_files_and_an_account_of_our_names(host: Host) -> None:
+    host.write("/opt/celery/bin/python")
+    host.path("/etc/celery").mkdir()
+    host.write("/usr/local/bin/celery", "#!/usr/bin/python3\n")
+    host.write("/etc/passwd", "celery:x:1001:1001::/home/celery:/bin/bash\n")
+    assert application(host) == [
+        "the account celery with home /home/celery",
+        "/opt/celery, a folder that holds something that the platform did not write",
+        "/usr/local/bin/celery, a file that the platform did not write",
+    ]
+
+
+@pytest.mark.parametrize("unpacked", ["", ".new-abc", "0123456789ab"])
+def test_what_an_interrupted_deployment_left(host: Host, unpacked: str) -> None:
+    host.write("/etc/passwd", "celery:x:990:990:Celery:/var/lib/celery:/usr/sbin/nologin\n")
+    host.path(f"/opt/celery/deps/{unpacked}").mkdir(parents=True)
+    host.write("/usr/local/bin/celery", "#!/bin/sh\n")
+    assert application(host) == []
+
+
+# --- ports -----------------------------------------------------------------------------------------------------------
+
+REDIS = [{"port": 6379, "addresses": ["127.0.0.1", "192.0.2.1"]}]
+
+
+@pytest.mark.parametrize(
+    ("address", "others", "collides"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "0.0.0.0", True),  # noqa: S104
+        ("127.0.0.1", "::", True),
+        ("127.0.0.1", "192.0.2.7", False),
+        ("127.0.0.1", "::1", False),
+        ("0.0.0.0", "192.0.2.7", True),  # noqa: S104
+        ("0.0.0.0", "::1", False),  # noqa: S104
+        ("::", "::1", True),
+    ],
+)
+def test_two_sockets_have_one_port_where_their_addresses_differ(address: str, others: str, collides: bool) -> None:
+    assert collide(address, others) is collides
+
+
+@pytest.mark.parametrize("unit", ["docker-0123.scope", "session-3.scope", "valkey-server.service"])
+def test_a_port_that_somebody_else_has(host: Host, unit: str) -> None:
+    host.listen(6379, address=ANY6, pid=77, name="redis-server", unit=unit)
+    assert host.found("redis", listen=REDIS) == [f"port 6379, at which redis-server (PID 77, {unit}) listens"]
+    host.claim("redis-server.service")
+    assert host.found("redis", listen=REDIS), "also after the platform has configured it"
+
+
+def test_the_packages_own_service_may_have_its_port(host: Host) -> None:
+    host.listen(80, address=ANY, pid=12, name="nginx", unit="nginx.service")
+    host.listen(4369, address=ANY6, pid=1, name="systemd", unit="init.scope")
+    host.listen(5432, pid=13, name="postgres", unit="system-postgresql.slice/postgresql@17-main.service")
+    assert host.found("nginx", listen=[{"port": 80, "addresses": ["0.0.0.0", "::"]}]) == []  # noqa: S104
+    assert host.found("rabbitmq", listen=[{"port": 4369, "addresses": ["127.0.0.1"]}]) == []
+    assert host.found("postgresql", version="17", listen=[{"port": 5432, "addresses": ["127.0.0.1"]}]) == []
+
+
+def test_an_unseen_process_is_doubted_only_where_the_platform_is_not(host: Host) -> None:
+    host.listen(5432, uid=999)
+    listen = [{"port": 5432, "addresses": ["127.0.0.1"]}]
+    words = "port 5432, at which a process of the user 999 that /proc does not show listens"
+    assert host.found("postgresql", version="17", listen=listen) == [words]
+    host.claim("postgresql@17-main.service")
+    assert host.found("postgresql", version="17", listen=listen) == []
+
+
+def test_a_port_of_the_applications_is_its_accounts(host: Host) -> None:
+    """Somebody else's program of supervisord is in supervisord's unit, too."""
+    service: dict[str, Any] = {"root": "/opt/celery", "home": "/var/lib/celery", "files": []}
+    service["listen"] = [{"port": 8000, "addresses": ["127.0.0.1"]}]
+    host.write("/etc/passwd", "celery:x:990:990:Celery:/var/lib/celery:/usr/sbin/nologin\n")
+    host.listen(8000, uid=33, pid=12, name="gunicorn", unit="supervisor.service")
+    assert host.found("celery", **service) == ["port 8000, at which gunicorn (PID 12, supervisor.service) listens"]
+    host.path("/proc/net/tcp").unlink()
+    host.listen(8000, uid=990, pid=13, name="gunicorn", unit="supervisor.service")
+    assert host.found("celery", **service) == []
+
+
+# --- what the platform asks for --------------------------------------------------------------------------------------
+
+
+def asked(platform: Platform) -> dict[str, dict[str, Any]]:
+    """The services that a host's preflight asks for, by name."""
+    return {one["name"]: one for one in platform.variable("platform", "_platform_services_here")}
+
+
+def test_a_host_is_asked_for_what_it_runs() -> None:
+    everything = ["rabbitmq", "redis", "postgresql", "nginx", "supervisor", "celery", "flower"]
+    assert list(asked(Platform())) == everything
+    assert list(asked(Platform(celery_broker="redis", celery_database_enabled=False, celery_flower_enabled=False))) == [
+        *("redis", "nginx", "supervisor", "celery")
+    ]
+    groups = {"brokers": ["a"], "results": ["a"], "workers": ["b"], "proxy": []}
+    switches = {f"celery_{name}_enabled": False for name in ("beat", "web", "database", "flower")}
+    alone = asked(Platform(groups=groups, host="b", **switches))
+    assert list(alone) == ["supervisor", "celery"]
+    assert alone["celery"]["listen"] == []
+
+
+@pytest.mark.parametrize("debian", [12, 13])
+def test_the_names_are_those_that_the_roles_write(debian: int) -> None:
+    platform = Platform(debian)
+    services = asked(platform)
+    assert services["postgresql"]["version"] == platform.variable("postgresql", "_postgresql_version")
+    for name in ("celery", "flower"):
+        written = set(platform.files(name))
+        named = tuple(f"{path}/" for path in services[name]["files"])
+        ours = {path for path in written if path not in services[name]["files"] and not path.startswith(named)}
+        assert ours <= {"/run/celery", "/var/log/celery"}, "a folder of a booted host's, and one that both have"
+    programs = [f"[program:{name}]" for name in services["supervisor"]["programs"]]
+    text = platform.programs("celery") + platform.programs("flower")
+    assert sorted(programs) == sorted(line for line in text.splitlines() if line.startswith("[program:"))
+    ports = {name: [listen["port"] for listen in service.get("listen", [])] for name, service in services.items()}
+    assert f"port {ports['redis'][0]}" in platform.text("redis", "/etc/redis/redis.conf")
+    assert f":{ports['rabbitmq'][0]}" in platform.text("rabbitmq", "/etc/rabbitmq/rabbitmq.conf")
+    assert f"management.tcp.port = {ports['rabbitmq'][1]}" in platform.text("rabbitmq", "/etc/rabbitmq/rabbitmq.conf")
+    assert f"listen {ports['nginx'][0]} " in platform.text("nginx", "/etc/nginx/conf.d/celery.conf")
+    assert f":{ports['celery'][0]} " in platform.programs("celery")
+    assert f"FLOWER_PORT={ports['flower'][0]}" in platform.text("flower", "/etc/flower/environment").replace("'", "")
