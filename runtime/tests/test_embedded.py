@@ -31,29 +31,31 @@ def test_a_worker_in_a_thread_does_not_report_as_the_program(celery_app, monkeyp
     monkeypatch.setenv("CELERY_PROGRAM", "web")
     task = celery_app.task(add, shared=False)
     with start_worker(celery_app, perform_ping_check=False):
-        assert task.delay(2, 3).get(timeout=10) == 5
+        assert task.delay(2, 3).get(timeout=30) == 5
         assert not os.path.exists(os.environ["CELERY_RUN_DIR"] + "/web.json")
 
-@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("turn", range(4))
 def test_a_worker_of_one_test(turn, celery_app, celery_worker):
     task = celery_app.task(add, shared=False)
     celery_worker.reload()
-    assert task.delay(2, 3).get(timeout=10) == 5
+    assert task.delay(2, 3).get(timeout=30) == 5
     open_sockets.append(sockets())
 
 def test_it_is_closed():
-    assert open_sockets[1] == open_sockets[2], open_sockets
+    # Each worker has four or more, and one more or less may be open just then.
+    assert open_sockets[3] < open_sockets[1] + 4, open_sockets
     assert gc.get_freeze_count() == 0
-
-def test_a_worker_of_all_tests(celery_session_app, celery_session_worker):
-    task = celery_session_app.task(add, shared=False)
-    celery_session_worker.reload()
-    assert task.delay(2, 3).get(timeout=10) == 5
 
 def test_a_worker_with_threads(celery_app):
     task = celery_app.task(add, shared=False)
     with start_worker(celery_app, pool="threads", perform_ping_check=False):
-        assert task.delay(2, 3).get(timeout=10) == 5
+        assert task.delay(2, 3).get(timeout=30) == 5
+
+# The last, because its worker stays, and Celery's fixtures stop all workers of a process at once.
+def test_a_worker_of_all_tests(celery_session_app, celery_session_worker):
+    task = celery_session_app.task(add, shared=False)
+    celery_session_worker.reload()
+    assert task.delay(2, 3).get(timeout=30) == 5
 """
 
 
