@@ -352,7 +352,8 @@ def _check_tasks(app: Celery, platform: Platform, report: Report) -> None:
             report.warnings.append(f"task {name} has acks_late=False: it is lost when its worker dies while it runs.")
         if task.reject_on_worker_lost is False and app.conf.task_reject_on_worker_lost:
             report.warnings.append(f"task {name} has reject_on_worker_lost=False: it is lost when its process dies.")
-        own, soft = task.time_limit, task.soft_time_limit
+        own = task.time_limit or app.conf.task_time_limit
+        soft = task.soft_time_limit or app.conf.task_soft_time_limit
         if limit and own and own > limit:
             report.warnings.append(
                 f"task {name} may run {own:g} s, but a worker's stop waits for {limit:g} s only: then it is killed and "

@@ -19,15 +19,20 @@ from celery import bootsteps
 
 
 class Limits(bootsteps.StartStopStep):
-    """The worker's step that sets what neither its arguments nor the application decide, before the pool is made."""
+    """The worker's step that sets its limits before the pool is made: the application's, its arguments', or ours."""
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self.enabled = False  # there is nothing to start or stop
-        settings = worker.app.loader.platform.settings
+        conf, settings = worker.app.conf, worker.app.loader.platform.settings
+        # Celery before 5.7 makes no task with these: they are the worker's there, below its arguments.
+        if conf.task_time_limit:
+            worker.time_limit, worker.soft_time_limit = conf.task_time_limit, conf.task_soft_time_limit
+        elif conf.task_soft_time_limit:
+            worker.soft_time_limit = conf.task_soft_time_limit
         if worker.time_limit is None:
             worker.time_limit = settings.get("task_time_limit")
-        if worker.soft_time_limit is None:
+        if worker.soft_time_limit is None and not conf.task_time_limit:
             worker.soft_time_limit = settings.get("task_soft_time_limit")
 
 

@@ -96,6 +96,22 @@ def test_a_worker_has_the_limits_of_the_platform_where_it_is_told_no_other(make,
     assert (worker.time_limit, worker.soft_time_limit) == limits
 
 
+@pytest.mark.parametrize(
+    ("settings", "limits"),
+    [
+        ({"task_time_limit": 60}, (60, None)),
+        ({"task_time_limit": 600, "task_soft_time_limit": 500}, (600, 500)),
+        ({"task_soft_time_limit": 100}, (300, 100)),
+        ({"task_time_limit": 0}, (300, 240)),
+    ],
+)
+def test_settings_of_the_application_go_before_arguments(make, settings, limits):
+    """As they do in a task, where Celery 5.7 has them."""
+    worker = SimpleNamespace(app=make(lambda app: app.conf.update(settings)), time_limit=300, soft_time_limit=240)
+    Limits(worker)
+    assert (worker.time_limit, worker.soft_time_limit) == limits
+
+
 WORKER = """
 import time
 from celery import Celery
