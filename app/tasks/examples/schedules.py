@@ -19,9 +19,7 @@ from ..registry import Seconds, example
 from ..tasks import tick
 
 KEPT = timedelta(minutes=5)  # then beat switches the entry off
-
-
-LONGEST = 300  # seconds
+LONGEST = 300  # seconds that work which must not overlap may take, and its lock is held
 
 
 @app.task(time_limit=LONGEST)
