@@ -371,18 +371,29 @@ def _check_calls(app: Celery, report: Report) -> None:
 
     Celery checks a task's options there, and not where the task is made. The application's own code is left out, which
     may need real arguments or have effects: overridden methods, signal handlers, and routers, which _routes has asked.
+    What the rest of its code raises, a property say, is a warning: it may be meant, and it may depend on the caller.
     """
     if app.conf.task_always_eager:
         return  # tasks would run; _check_settings has reported it
-    refused: dict[str, set[str]] = defaultdict(set)
+    errors: dict[str, set[str]] = defaultdict(set)
+    warnings: dict[str, set[str]] = defaultdict(set)
     for name, task in app.tasks.items():
         if not _builtin(name):
             try:
                 _call(app, task)
             except Exception as error:
-                refused[_refusal(task, error)].add(name)
-    for text, names in sorted(refused.items()):
-        report.errors.append(f"delay() of {_few(names)} would raise {text}")
+                if _passes_through(Path.cwd(), error):
+                    warnings[f"{type(error).__name__}: {error}"].add(name)
+                else:
+                    errors[_refusal(task, error)].add(name)
+    for found, texts in ((errors, report.errors), (warnings, report.warnings)):
+        texts += [f"delay() of {_few(names)} would raise {text}" for text, names in sorted(found.items())]
+
+
+def _passes_through(folder: Path, error: Exception) -> bool:
+    """Return whether code of the application's folder took part in an error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(Path(frame.filename).is_relative_to(folder) for frame in frames)
 
 
 class _Router:

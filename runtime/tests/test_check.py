@@ -217,6 +217,21 @@ def test_tasks_that_cannot_be_sent_are_refused(check):
     assert "delay() of c would raise " in stderr
 
 
+OWN = """
+class Elsewhere(app.Task):
+    @property
+    def backend(self): raise RuntimeError("no store here")
+@app.task(base=Elsewhere)
+def far(): pass
+"""
+
+
+def test_an_error_of_the_applications_own_code_is_a_warning(check):
+    """It may depend on who calls, or be meant."""
+    code, _, stderr = check(PLAIN + OWN)
+    assert (code, stderr) == (0, "warning: delay() of tasks.far would raise RuntimeError: no store here\n")
+
+
 def test_a_refusal_names_a_setting_once_for_all_tasks(check):
     text = "app.conf.update(task_soft_time_limit=90, task_time_limit=60)\ndef work(): pass\n"
     text += "for name in 'abcde': app.task(work, name=name)\n"
