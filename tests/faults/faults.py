@@ -51,7 +51,7 @@ def worker_restarted(trial: Trial) -> None:
     trial.do("supervisorctl start celery")
 
 
-@fault("F2", "SIGKILL of a pool child in a task", "once", sample=BOTH)
+@fault("F2", "SIGKILL of a pool child in a task", "once")
 def child_killed(trial: Trial) -> None:
     for _ in trial.times(6):
         run = trial.in_a_task()
@@ -59,7 +59,7 @@ def child_killed(trial: Trial) -> None:
         trial.pause(1, 3)
 
 
-@fault("F3", "SIGKILL of the worker's main process", "in hand", sample=BOTH)
+@fault("F3", "SIGKILL of the worker's main process", "in hand")
 def worker_killed(trial: Trial) -> None:
     for number in trial.times(10):
         pid = trial.worker()

@@ -212,7 +212,11 @@ class Health:
         self.said: list[tuple[float, float, int]] = []  # asked, answered, exit code
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
-        self._thread.start()
+
+    def start(self) -> None:
+        """Begin to ask, if that has not begun."""
+        if not self._thread.is_alive():
+            self._thread.start()
 
     def _ask(self) -> None:
         while not self._end.is_set():
@@ -316,6 +320,10 @@ def run(
         trial.serving()
         trial.pause(3 if brief else 6)
         asked = Health(host)
+        if (
+            not brief
+        ):  # no outage of a brief trial is long enough to be noticed, and to ask takes a core half of its time
+            asked.start()
         begin = time.time()
         try:
             fault.cause(trial)
@@ -324,6 +332,7 @@ def run(
             trial.say(f"not as promised: {error}")
         end = time.time()
         trial.say("the fault is over")
+        asked.start()
         healthy = _wait_until_healthy(asked, end)
         trial.pause(2 if brief else 5)
         trial.load.stop()

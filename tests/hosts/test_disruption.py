@@ -153,7 +153,6 @@ def test_restart_celery_restarts_that_alone_and_loses_no_task(site: Site) -> Non
 
 @pytest.mark.late(4)
 @pytest.mark.needs("example")
-@pytest.mark.unless("ledger")  # F2 of test_faults.py
 def test_a_killed_child_costs_no_task(site: Site) -> None:
     """The worker puts back what the child of its pool had in hand."""
     (sent,) = site.send("[count.delay(2)]")
@@ -166,7 +165,6 @@ def test_a_killed_child_costs_no_task(site: Site) -> None:
 
 @pytest.mark.late(5)
 @pytest.mark.needs("example")
-@pytest.mark.unless("ledger")  # F3 of test_faults.py
 def test_a_killed_worker_costs_no_task(site: Site) -> None:
     """The next one, which supervisord starts, gets what it had in hand, from Redis after half a minute."""
     load = Load(site)

@@ -78,23 +78,55 @@ def test_a_bad_release_goes_back_and_is_refused(site: Site, tmp_path: Path) -> N
     assert "is bad: " in site.make("releases")
 
 
-def test_a_release_is_rolled_back(site: Site, harmless: Harmless, tmp_path: Path) -> None:
-    """No task is lost or runs twice, and each web request is answered."""
+def test_nobody_notices_what_an_operator_does(site: Site, harmless: Harmless, tmp_path: Path) -> None:
+    """No task is lost or runs twice, and each web request is answered; only what is concerned is restarted."""
+
+    def all_of_it() -> None:
+        a_release_is_rolled_back(site, app_with("", tmp_path / "app"))
+        if "ledger" in site.platform.features:
+            each_program_is_restarted_alone(site)
+            a_workers_settings_restart_that_worker_alone(site)
+
+    harmless(all_of_it)
+
+
+def a_release_is_rolled_back(site: Site, other: Path) -> None:
+    """Release another application, and go back."""
     first = current(site)
-    other = app_with("", tmp_path / "app")
+    site.make("release", f"ARGS=-e celery_app_source={other}")
+    second = current(site)
+    assert second != first
+    assert released(site) == {second}
+    assert CHECK not in site.make("rollback"), "it was checked when it was new"
+    assert (current(site), released(site)) == (first, {first})
 
-    def there_and_back() -> None:
-        site.make("release", f"ARGS=-e celery_app_source={other}")
-        second = current(site)
-        assert second != first
-        assert released(site) == {second}
-        assert CHECK not in site.make("rollback"), "it was checked when it was new"
-        assert (current(site), released(site)) == (first, {first})
 
-    harmless(there_and_back)
+def each_program_is_restarted_alone(site: Site) -> None:
+    """Restart one program after the other, and not supervisord."""
+    for program in site.platform.programs:
+        before = site.main_pids()
+        site.make("restart", f"PROGRAM={program}")
+        assert restarted(before, site.main_pids()) == [program]
+
+
+def a_workers_settings_restart_that_worker_alone(site: Site) -> None:
+    """Change the settings of a worker, and change them back."""
+    deployments = Deployments(site.platform.inventory)
+    worker, *others = site.platform.variables["celery_workers"]
+    larger = {**worker, "concurrency": worker["concurrency"] + 1}
+    for workers in ([larger, *others], [worker, *others]):
+        before = site.main_pids()
+        done = deployments.run(celery_workers=workers)
+        assert done.status == 0, done.said[-3000:]
+        assert restarted(before, site.main_pids()) == [site.platform.workers[0].program]
+
+
+def test_a_release_that_a_host_has_not_is_refused(site: Site) -> None:
+    """With the ids of those that the host has."""
+    release = current(site)
     said = site.make("rollback", "TO=0123456789ab", works=False)
     assert "no release 0123456789ab. There are: " in said
-    assert (current(site), released(site)) == (first, {first})
+    assert (current(site), released(site)) == (release, {release})
 
 
 @once
@@ -111,50 +143,20 @@ def test_a_release_is_checked_again_with_other_settings(site: Site) -> None:
 
 
 @once
-@pytest.mark.parametrize(
-    "broken",
-    [{"arguments": ["--no-such-option"]}, {"environment": {"DJANGO_SETTINGS_MODULE": "no_such_settings"}}],
-    ids=["arguments", "environment"],
-)
-def test_settings_that_do_not_work_go_back(site: Site, broken: dict[str, Any]) -> None:
-    """The programs never stop, and the next deployment finds nothing to do."""
+def test_settings_that_do_not_work_go_back(site: Site) -> None:
+    """Those of a worker, its environment too: no program stops, and the next deployment changes nothing."""
     before, in_use = site.main_pids(), told(site)
     deployments = Deployments(site.platform.inventory)
     worker, *others = site.platform.variables["celery_workers"]
-    done = deployments.run(celery_workers=[worker | broken, *others])
-    assert done.status != 0
-    assert "The new settings do not work: " in done.said
-    assert told(site) == in_use
-    assert restarted(before, site.main_pids()) == []
+    broken: list[dict[str, Any]] = [
+        {"arguments": ["--no-such-option"]},
+        {"environment": {"DJANGO_SETTINGS_MODULE": "no_such_settings"}},
+    ]
+    for one in broken:
+        done = deployments.run(celery_workers=[worker | one, *others])
+        assert done.status != 0, one
+        assert "The new settings do not work: " in done.said, one
+        assert told(site) == in_use, one
+        assert restarted(before, site.main_pids()) == [], one
     done = deployments.run()
     assert (done.status, done.changed) == (0, 0), done.said[-3000:]
-
-
-@once
-def test_each_program_is_restarted_alone(site: Site, harmless: Harmless) -> None:
-    """And supervisord is not."""
-
-    def one_by_one() -> None:
-        for program in site.platform.programs:
-            before = site.main_pids()
-            site.make("restart", f"PROGRAM={program}")
-            assert restarted(before, site.main_pids()) == [program]
-
-    harmless(one_by_one)
-
-
-@pytest.mark.needs("ledger")
-def test_a_workers_settings_restart_that_worker_alone(site: Site, harmless: Harmless) -> None:
-    """When they change, and when they change back."""
-    deployments = Deployments(site.platform.inventory)
-    worker, *others = site.platform.variables["celery_workers"]
-    larger = {**worker, "concurrency": worker["concurrency"] + 1}
-
-    def there_and_back() -> None:
-        for workers in ([larger, *others], [worker, *others]):
-            before = site.main_pids()
-            done = deployments.run(celery_workers=workers)
-            assert done.status == 0, done.said[-3000:]
-            assert restarted(before, site.main_pids()) == [site.platform.workers[0].program]
-
-    harmless(there_and_back)

@@ -110,7 +110,7 @@ def test_passwords_are_replaced_without_an_outage(site: Site) -> None:
     before, services, product = dict(site.platform.secrets), pids(site), f"tea {uuid.uuid4()}"
     seen: dict[str, Any] = {}
     trying = threading.Thread(target=lambda: seen.update(site.python(OLD)), daemon=True)
-    (long,) = site.send("[count.delay(120)]")  # a slow machine takes more than a minute to get to the old passwords
+    (long,) = site.send("[count.delay(90)]")  # longer than a rotation takes, up to where the old passwords would go
     eventually(lambda: site.log_lines([long], "received")[long], bool)
     trying.start()
     with orders(site, product) as answers:

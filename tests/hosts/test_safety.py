@@ -106,7 +106,6 @@ def test_workers_run_with_the_safe_settings(site: Site, workers_settings: dict[s
         "result_serializer": "json",
         "result_accept_content": ["json"],
         "broker_connection_max_retries": None,
-        "task_time_limit": site.platform.variables["celery_time_limit"],
     }
     # Celery does not tell what an application has set by names with a prefix, as Django's are.
     safe |= {} if "example" in site.platform.features else {"task_serializer": "json", "accept_content": ["json"]}
@@ -120,6 +119,15 @@ def test_workers_run_with_the_safe_settings(site: Site, workers_settings: dict[s
         else:
             assert options["visibility_timeout"] == 30
             assert options["delivery_limit"] == site.platform.variables["celery_delivery_limit"]
+
+
+def test_workers_limit_tasks_that_have_no_limit(site: Site) -> None:
+    """By the pool's own limits, in seconds; only prefork has any."""
+    stats: dict[str, dict[str, Any]] = json.loads(site.run("celery -A tasks inspect stats --json"))
+    limits = [one["pool"]["timeouts"] for one in stats.values() if "timeouts" in one["pool"]]
+    wanted = [site.platform.variables[f"celery_{name}"] for name in ("soft_time_limit", "time_limit")]
+    assert limits
+    assert limits == [wanted] * len(limits)
 
 
 def test_producers_have_them_too(site: Site) -> None:
