@@ -121,6 +121,7 @@ def test_workers_run_with_the_safe_settings(site: Site, workers_settings: dict[s
             assert options["delivery_limit"] == site.platform.variables["celery_delivery_limit"]
 
 
+@pytest.mark.needs("example")  # the other application has limits of its own
 def test_workers_limit_tasks_that_have_no_limit(site: Site) -> None:
     """By the pool's own limits, in seconds; only prefork has any."""
     stats: dict[str, dict[str, Any]] = json.loads(site.run("celery -A tasks inspect stats --json"))
