@@ -321,7 +321,9 @@ class Site:
 
     def reboot(self) -> None:
         """Shut the host down properly, start it, and wait until it lets us in."""
+        begun = time.monotonic()
         self.podman("restart")
+        assert time.monotonic() - begun < 100, "the host did not shut down by itself: podman killed it after 120 s"
 
         def lets_us_in() -> bool:
             try:

@@ -17,6 +17,8 @@ flock 9 # hosts and labs ask at the same time
 kept=$(podman image inspect --format "{{ index .Labels \"$label\" }}" "$image" 2>/dev/null || true)
 [ "$kept" != "$recipe" ] || exit 0
 
+# Nobody needs a systemd of their own there. On version 1 of cgroups a container's systemd is not told that the last process
+# of a unit has ended: a host waited two minutes for users' before it shut down or let the user in again.
 # shellcheck disable=SC2016 # $1 is for the hooks' own shell
 mmdebstrap --quiet --variant=minbase \
   --include=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,python3,python3-apt,ca-certificates \
@@ -29,6 +31,7 @@ mmdebstrap --quiet --variant=minbase \
   --customize-hook='printf "%s\n" "[Service]" "# each host makes keys of its own when it boots for the first time" \
     "ExecStartPre=" "ExecStartPre=/usr/bin/ssh-keygen -A" "ExecStartPre=/usr/sbin/sshd -t" \
     >"$1/etc/systemd/system/ssh.service.d/keys.conf"' \
+  --customize-hook='ln -s /dev/null "$1/etc/systemd/system/user@.service"' \
   "$suite" - |
   podman import --quiet --change 'CMD ["/lib/systemd/systemd"]' --change "LABEL $label=$recipe" - "$image" >/dev/null
 podman image prune --force --filter "label=$label" >/dev/null
