@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import tomllib
 import warnings as python_warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -635,10 +636,16 @@ def write_archive(path: Path, top: str, entries: Iterable[Entry]) -> None:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the `keep` archives of each layer that were used last."""
+    """Remove all but the `keep` archives of each layer that were used last.
+
+    One that was used within the last hour stays in any case: it may belong to a deployment to other hosts that goes on.
+    """
+    recent = time.time() - 3600
     for layer in ("deps", "release"):
         archives = sorted(folder.glob(f"{layer}-*.tar.gz"), key=lambda path: path.stat().st_mtime, reverse=True)
         for old in archives[keep:]:
+            if old.stat().st_mtime > recent:
+                continue
             old.with_name(old.name.replace(".tar.gz", ".json")).unlink(missing_ok=True)
             old.unlink(missing_ok=True)
 

@@ -53,7 +53,7 @@ options:
     type: path
     default: uv
   keep:
-    description: How many archives of each layer the cache keeps.
+    description: How many archives of each layer the cache keeps, beside those used within the last hour.
     type: int
     default: 8
 """

@@ -125,7 +125,7 @@ def test_workers_run_with_the_safe_settings(site: Site, workers_settings: dict[s
 def test_workers_limit_tasks_that_have_no_limit(site: Site) -> None:
     """By the pool's own limits, in seconds; only prefork has any."""
     stats: dict[str, dict[str, Any]] = json.loads(site.run("celery -A tasks inspect stats --json"))
-    limits = [one["pool"]["timeouts"] for one in stats.values() if "timeouts" in one["pool"]]
+    limits = [limits for one in stats.values() if (limits := one["pool"].get("timeouts"))]
     wanted = [site.platform.variables[f"celery_{name}"] for name in ("soft_time_limit", "time_limit")]
     assert limits
     assert limits == [wanted] * len(limits)

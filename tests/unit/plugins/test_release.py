@@ -387,3 +387,11 @@ def test_old_archives_go(request_: Request) -> None:
         os.utime(last.release_archive, (number, number))
     assert len(list(request_.output.glob("release-*.tar.gz"))) == 2
     assert last.release_archive.exists()
+
+
+def test_archives_that_were_just_used_stay(request_: Request) -> None:
+    """Another deployment may be about to send them."""
+    for number in range(4):
+        (request_.source / "tasks.py").write_text(f"{TASKS}# {number}\n")
+        build(replace(request_, keep=2))
+    assert len(list(request_.output.glob("release-*.tar.gz"))) == 4
