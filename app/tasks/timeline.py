@@ -89,9 +89,9 @@ def _write(kind: str, header: Any, about: Mapping[str, Any], time_s: float | Non
     token = _writing.set(True)
     try:
         with transaction.atomic():
-            if kind == "progress":  # where it is, not where it was
-                Event.objects.update_or_create(**key, defaults=values)
-            else:
+            # Of progress the last is kept. Two tasks that report another's at the same time may have made two rows: both
+            # are updated, where update_or_create() would fail the tasks.
+            if kind != "progress" or not Event.objects.filter(**key).update(**values):
                 Event.objects.create(**key, **values)
     except (DatabaseError, ValueError, TypeError) as error:
         log.warning("%s of %s is not recorded: %r", kind, about["id"], error)

@@ -85,6 +85,18 @@ def test_what_is_recorded_is_bounded_and_every_database_takes_it() -> None:
     assert len(timeline.text("x" * 10**6)) == timeline.MAX_TEXT + 1
 
 
+@pytest.mark.django_db
+def test_progress_that_two_tasks_recorded_first_at_the_same_time_is_no_error() -> None:
+    """The parts of a chord report the progress of the task that they work for."""
+    run = Run.objects.create(example="x")
+    about = {"id": str(uuid.uuid4()), "task": "tasks.report"}
+    key = {"run": run, "task_id": about["id"], "kind": "progress"}
+    for part in (1, 2):
+        Event.objects.create(**key, task="tasks.report", time=run.created, detail={"meta": part})
+    timeline._write("progress", {"run": str(run.pk)}, about, meta=3)
+    assert {event.detail["meta"] for event in Event.objects.filter(**key)} == {3}
+
+
 def test_a_task_does_not_depend_on_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: Any) -> None:
         raise DatabaseError("away")
