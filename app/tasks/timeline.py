@@ -89,8 +89,8 @@ def _write(kind: str, header: Any, about: Mapping[str, Any], time_s: float | Non
     token = _writing.set(True)
     try:
         with transaction.atomic():
-            # Of progress the last is kept. Two tasks that report another's at the same time may have made two rows: both
-            # are updated, where update_or_create() would fail the tasks.
+            # Of progress the last is kept. Two tasks that report a third one's at the same time may have made two rows:
+            # both are updated. update_or_create() would fail the tasks.
             if kind != "progress" or not Event.objects.filter(**key).update(**values):
                 Event.objects.create(**key, **values)
     except (DatabaseError, ValueError, TypeError) as error:

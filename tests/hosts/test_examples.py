@@ -26,11 +26,13 @@ def test_each_example_comes_to_its_end(site: Site) -> None:
     examples = site.http("/api/examples").json()["examples"]
     assert {example["name"] for example in examples} > ENDS.keys()
     ends = ENDS | (dict.fromkeys(UNSIGNED, "PENDING") if "signing" in site.platform.features else {})
-    for example in examples:
-        answer = site.http(example["url"], body={"arguments": {}})
-        assert answer.status == 202, (example["name"], answer)
-        reaches(site, answer.json()["url"], ends.get(example["name"], "SUCCESS"))
-    site.run("celery-dead drop --all --yes")  # what was refused is parked, and other tests look there
+    try:
+        for example in examples:
+            answer = site.http(example["url"], body={"arguments": {}})
+            assert answer.status == 202, (example["name"], answer)
+            reaches(site, answer.json()["url"], ends.get(example["name"], "SUCCESS"))
+    finally:
+        site.run("celery-dead drop --all --yes")  # what was refused is parked, and other tests look there
 
 
 def reaches(site: Site, url: str, state: str) -> None:

@@ -126,10 +126,12 @@ def test_a_parked_task_is_dropped_when_that_is_meant(site: Site, task: str) -> N
 def test_a_task_that_expires_is_discarded_and_not_parked(site: Site, lane: str) -> None:
     """By the worker that would have run it, however long it waited."""
     site.run(f"celery -A tasks control cancel_consumer {lane}")
-    (sent,) = site.send(f"[add.apply_async((2, 3), queue={lane!r}, expires=1)]")
-    time.sleep(3)  # it expires; nothing else tells that a broker leaves it alone
-    assert "0 of 0 parked" in dead(site)
-    site.run(f"celery -A tasks control -d {reader(site, lane)} add_consumer {lane}")
+    try:
+        (sent,) = site.send(f"[add.apply_async((2, 3), queue={lane!r}, expires=1)]")
+        time.sleep(3)  # it expires; nothing else tells that a broker leaves it alone
+        assert "0 of 0 parked" in dead(site)
+    finally:
+        site.run(f"celery -A tasks control -d {reader(site, lane)} add_consumer {lane}")
     eventually(lambda: site.states([sent]), lambda states: states == {"REVOKED": 1})
     assert "0 of 0 parked" in dead(site)
 
