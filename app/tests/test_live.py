@@ -221,7 +221,7 @@ def test_throws(live: Live) -> None:
 
 def test_rate_limit(live: Live, begun: dict[str, str]) -> None:
     times = sorted(ended(live, begun["rate_limit"])["result"])
-    assert times[-1] - times[0] > 1.5
+    assert times[-1] - times[0] > 1, "2 s at one a second, less the delay of the first on a busy machine"
 
 
 def test_time_limits(live: Live, begun: dict[str, str]) -> None:
