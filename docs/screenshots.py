@@ -3,11 +3,11 @@
 # requires-python = ">=3.11"
 # dependencies = ["pillow", "playwright", "pyyaml", "rich"]
 # ///
-"""Make the pictures of the documentation anew, from a lab that `make deploy` made.
+"""Take the pictures of the documentation again, from a lab that `make deploy` created.
 
 Usage: docs/screenshots.py [INVENTORY]     needs Debian's chromium; default: inventories/lab
 
-Submits a few tasks, then takes docs/images/*.png in a browser, and *.svg from what the commands print.
+Submits a few tasks, then takes docs/images/*.png in a browser, and docs/images/*.svg from the output of commands.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ TASKS: list[dict[str, Any]] = [
 
 
 def save(page: Page, name: str) -> None:
-    """Keep what a page shows, as a small picture."""
+    """Save the visible part of a page as a small picture."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(128)
     picture.save(IMAGES / f"{name}.png", optimize=True)
 
 
 def terminal(name: str, title: str, *commands: list[str], last: int = 40) -> None:
-    """Keep what commands print, as it looks in a terminal.
+    """Save the output of commands as a picture of a terminal.
 
     Args:
         name: of the picture.
-        title: above it.
-        commands: shown as they are typed; each runs in the clone.
-        last: how many lines of each command are kept.
+        title: of the terminal.
+        commands: shown as they are typed; each command runs in the clone.
+        last: how many lines of each command's output are kept.
     """
     console = Console(record=True, width=124, file=io.StringIO(), force_terminal=True)
     for command in commands:
@@ -77,7 +77,7 @@ def shoot(browser: Browser, host: str, secrets: Path) -> None:
     flower = browser.new_context(
         viewport=WINDOW, http_credentials={"username": "admin", "password": password("flower")}
     ).new_page()
-    flower.goto(f"{base}/flower/workers")  # it hears of the tasks only while it listens
+    flower.goto(f"{base}/flower/workers")  # a page of tasks is filled only while Flower listens
 
     app = browser.new_context(viewport=WINDOW).new_page()
     ids = {task["task"]: app.request.post(f"{base}/api/tasks", data=task).json()["id"] for task in TASKS}
@@ -114,7 +114,7 @@ def main(inventory: str = "inventories/lab") -> None:
     """Take all pictures.
 
     Raises:
-        FileNotFoundError: There is no lab; `make deploy` makes it.
+        FileNotFoundError: There is no lab; `make deploy` creates the lab.
     """
     folder = ROOT / inventory
     (host,) = [

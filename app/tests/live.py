@@ -43,6 +43,15 @@ def until(holds: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     return found
 
 
+def succeeded(answer: Any) -> bool:
+    """Return whether the events of a run tell of a task that succeeded.
+
+    For tasks that are retried at once: plain Celery reads a result and writes it in two steps, so that the state RETRY
+    of one attempt may replace the SUCCESS of the next.
+    """
+    return "succeeded" in [event["kind"] for event in answer["events"]]
+
+
 class Live:
     """Asks the app over HTTP, as anybody does."""
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from celery import chain, chord, group
 from django.db import Error as DatabaseError
-from live import Live
+from live import Live, succeeded
 
 from tasks import add, app, fail, timeline, xsum
 from tasks.models import Event, Run
@@ -44,8 +44,9 @@ def test_retries_progress_and_log_lines_are_recorded(live: Live) -> None:
     assert progress["detail"] == {"state": "PROGRESS", "meta": {"current": 0, "total": 1}}
     lines = live.reaches(f"/api/runs/{run['id']}/events", lambda answer: '"log"' in str(answer).replace("'", '"'))
     assert "succeeded in" in str([one["detail"] for one in lines["events"] if one["kind"] == "log"])
-    run = live.run("backoff", failures=1)
-    (happened,) = kinds(live, run).values()
+    url = live.start("backoff", failures=1)
+    live.reaches(f"{url}/events", succeeded)  # not the result's state, see `succeeded`
+    (happened,) = kinds(live, live.ask(url)).values()
     assert happened.count("sent") == happened.count("started") == 2
     assert happened.count("retry") == 1
 

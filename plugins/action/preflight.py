@@ -3,42 +3,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleError
 from ansible.inventory.manager import split_host_pattern
 from ansible.plugins.action import ActionBase
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.preflight import (
-    GROUPS,
-    SECRETS,
-    check,
-    render,
-)
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.release import (
-    ReleaseError,
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.inventory import HostVariables
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.preflight.check import check
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.preflight.problem import render
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.preflight.values import SECRETS
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.release.lock import (
     find_lock,
     locked_names,
-    pinned,
-    requirement_blocks,
+    locked_version,
 )
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.release.request import ReleaseError
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.shipped import source_path
 
 
-def read_source(path: str) -> dict[str, Any]:
-    """Return what preflight wants to know of an application's folder on the controller."""
+def read_source(path: str, name: str = "") -> dict[str, Any]:
+    """Return what preflight wants to know of an application's folder on the controller.
+
+    Args:
+        path: the folder.
+        name: the lock, relative to the folder; found by its usual names when left out.
+    """
     source = Path(path).expanduser()
     if not source.is_dir():
         return {"exists": False}
     try:
-        lock = find_lock(source)
+        lock = find_lock(source, name)
         # what lists no version lists no dependencies either, most likely
-        complete = pinned(lock) and (lock.form != "requirements" or len(requirement_blocks(lock.text)) > 1)
-        return {"exists": True, "packages": sorted(locked_names(lock)) if complete else None}
+        return {
+            "exists": True,
+            "lock": str(lock.path),
+            "celery": locked_version(lock, "celery"),
+            "packages": sorted(locked_names(lock)) if lock.complete else None,
+        }
     except ReleaseError as error:
         return {"exists": True, "error": error.message, "advice": error.advice}
     except OSError as error:
         return {"exists": True, "error": f"{error.filename}: {error.strerror}", "advice": "Check its owner and mode."}
+
+
+def unreadable_files(entries: Any, folder: Path) -> dict[str, str]:
+    """Return which files of celery_files cannot be read on the controller, and why.
+
+    Args:
+        entries: the variable, which may be of any kind.
+        folder: the inventory's folder.
+    """
+    found = {}
+    for entry in entries if isinstance(entries, list) else []:
+        src = entry.get("src") if isinstance(entry, dict) else None
+        if isinstance(src, str) and src:
+            path = source_path(src, folder)
+            try:
+                for one in path.rglob("*") if path.is_dir() else [path]:
+                    if one.is_file() or one == path:
+                        one.open("rb").close()
+            except OSError as error:
+                found[src] = f"{error.filename}: {error.strerror}"
+    return found
 
 
 class ActionModule(ActionBase):
@@ -51,19 +78,24 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        known = list(self._task.args.get("known") or [])
-        groups = {name: list(hosts) for name, hosts in variables.get("groups", {}).items()}
-        used = [host for name in GROUPS for host in groups.get(name, [])]
-        names = list(dict.fromkeys(used)) or list(variables.get("ansible_play_hosts_all", []))
-        hosts = {name: self._host(name, variables["hostvars"]) for name in names}
-        sources = {str(state["vars"].get("celery_app_source")) for state in hosts.values()}
+        known = HostVariables(self, variables)
+        hosts = {name: host_state(known, name) for name in known.names}
+        sources = {
+            str(state["vars"].get("celery_app_source")): str(state["vars"].get("celery_app_lock") or "")
+            for state in hosts.values()
+        }
+        unreadable: dict[str, str] = {}
+        for state in hosts.values():
+            unreadable |= unreadable_files(state["vars"].get("celery_files"), Path(state.pop("inventory_dir")))
         problems = check(
             {
-                "groups": groups,
+                "groups": known.groups,
                 "limit": split_host_pattern(variables.get("ansible_limit") or ""),
-                "known": known,
+                "known": list(self._task.args.get("known") or []),
                 "hosts": hosts,
-                "sources": {path: read_source(path) for path in sources},
+                "now": time.time(),
+                "unreadable": unreadable,
+                "sources": {path: read_source(path, lock) for path, lock in sources.items()},
             }
         )
         errors = [problem for problem in problems if problem.level == "error"]
@@ -71,28 +103,26 @@ class ActionModule(ActionBase):
         result |= {"changed": False, "problems": [problem.render() for problem in errors]}
         if warnings:
             result["warnings"] = warnings
+            result["weaknesses"] = warnings  # printed again at the end
         if errors:
             result |= {"failed": True, "msg": render(errors)}
         return result
 
-    def _host(self, name: str, hostvars: Any) -> dict[str, Any]:
-        """Return one host's variables as its own tasks would see them: a role's defaults below the inventory."""
-        raw: Mapping[str, Any] = hostvars.raw_get(name)
-        role = self._task._role
-        defaults: dict[str, Any] = role.get_default_vars() if role else {}
-        values = {**defaults, **raw, "hostvars": hostvars, "inventory_hostname": name}
-        values.setdefault("playbook_dir", self._loader.get_basedir())
-        templar = self._templar.copy_with_new_env(available_variables=values)
-        mine = [key for key in raw if key.startswith("celery_")]
-        state: dict[str, Any] = {"user": mine, "vars": {}, "errors": {}, "facts": dict(raw.get("ansible_facts") or {})}
-        for key in {*(key for key in defaults if key.startswith("celery_")), *mine, "redis_maxmemory_policy"}:
-            if key not in values or (key.endswith(SECRETS) and key not in mine):
-                continue  # a secret that is not set is made when it is first used
-            try:
-                state["vars"][key] = templar.template(values[key])
-            except AnsibleError as error:
-                state["errors"][key] = " ".join(str(error).split())
-        source = state["vars"].get("celery_app_source")
-        if isinstance(source, str) and source:
-            state["vars"]["celery_app_source"] = str(Path(source).expanduser().absolute())
-        return state
+
+def host_state(known: HostVariables, host: str) -> dict[str, Any]:
+    """Return what preflight wants to know of a host. Secrets that are not set are made when they are first used."""
+    user = known.set_by_user(host)
+    unused = (*SECRETS, "_database_login")  # the login's name follows from secrets
+    names = [name for name in known.variables(host) if name in user or not name.endswith(unused)]
+    state: dict[str, Any] = {"user": user, "vars": {}, "errors": {}}
+    state["facts"] = dict(known.raw(host).get("ansible_facts") or {})
+    for name, value, error in known.evaluate(host, [*names, "redis_maxmemory", "redis_maxmemory_policy"]):
+        if error:
+            state["errors"][name] = error
+        else:
+            state["vars"][name] = value
+    state["inventory_dir"] = next((value for _, value, _ in known.evaluate(host, ["inventory_dir"])), None) or "."
+    source = state["vars"].get("celery_app_source")
+    if isinstance(source, str) and source:
+        state["vars"]["celery_app_source"] = str(Path(source).expanduser().absolute())
+    return state

@@ -9,18 +9,26 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.release import ReleaseError, Request, build
 from ansible_collections.celery_on_hosts.platform.plugins.modules import release_build
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.release.build import build
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.release.request import ReleaseError, Request
 
 
 class ActionModule(ActionBase):
-    """Builds in place of the module, whose documentation holds: no second process, no connection, no C(delegate_to)."""
+    """Build in Ansible's own process: no second process, no connection, no C(delegate_to).
+
+    The module of this name holds the documentation, and the options are read from there.
+    """
 
     _requires_connection = False
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Build, or find the archives in the cache. Raises AnsibleActionFail with what to do about it."""
+        """Build the archives, or find them in the cache.
+
+        Raises:
+            AnsibleActionFail: the release cannot be built; the message says what to do.
+        """
         result: dict[str, Any] = super().run(tmp, task_vars)
         options = yaml.safe_load(release_build.DOCUMENTATION)["options"]
         spec = {
@@ -28,15 +36,16 @@ class ActionModule(ActionBase):
             for name, option in options.items()
         }
         _, given = self.validate_argument_spec(spec, required_if=[("kind", "app", ["app", "runtime"])])
+        given |= {name: tuple(given[name] or ()) for name in ("include", "commands")}
         for name in ("source", "output", "runtime"):
             given[name] = Path(given[name]).resolve() if given[name] else None
         try:
             built = build(Request(**given))
         except ReleaseError as error:
-            raise AnsibleActionFail(f"{error.message}\n{error.advice}".rstrip()) from error
+            raise AnsibleActionFail(f"{error.message}\n{error.advice}".rstrip()) from None  # Ansible would add it again
         except OSError as error:
             raise AnsibleActionFail(
                 f"The release was not built: {error}. Check the disk and the folder's mode."
-            ) from error
+            ) from None
         said = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(built).items()}
         return result | said

@@ -1,4 +1,4 @@
-"""Action plugin: ship the archives that a host lacks, and have the module of this name unpack them."""
+"""Action plugin: ship the archives that a host lacks, then run the module of this name, which unpacks them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ MODULE = "celery_on_hosts.platform.release_unpack"
 
 
 class ActionModule(ActionBase):
-    """Asks the host what is missing; with nothing missing that is all. With ``async`` only shipping is waited for."""
+    """Ask the host which archives it lacks, and ship those. With ``async``, do not wait for unpacking."""
 
     _supports_check_mode = True
     _supports_async = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Ship and unpack. The module's documentation says what comes back."""
+        """Ship and unpack, and return what the module's documentation describes."""
         super().run(tmp, task_vars)
         releases = [dict(release) for release in self._task.args["releases"]]
-        options = {"again": self._task.args.get("again", False)}
+        options = {name: value for name, value in self._task.args.items() if name != "releases"}
         asked: dict[str, Any] = self._execute_module(MODULE, {"releases": releases, **options}, task_vars=task_vars)
         if asked.get("failed") or not asked["missing"] or self._task.check_mode:
             return asked
@@ -38,6 +38,6 @@ class ActionModule(ActionBase):
             arguments = {"releases": releases, "unpack": True, "background": background, **options}
             done: dict[str, Any] = self._execute_module(MODULE, arguments, task_vars=task_vars, wrap_async=background)
         finally:
-            if not background:  # the archives are still read
+            if not background:  # the job in the background still reads the archives
                 self._remove_tmp_path(self._connection._shell.tmpdir)
         return done

@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ requirements:
   - set as stdout in configuration
 """
 
-# What a failure's text contains, and what to do about it; the first that fits.
+# Advice by patterns of a failure's text. The first entry that matches is used.
 HINTS: dict[tuple[str, ...], str] = {
     (
         r"python3?: (command )?not found",
@@ -53,11 +53,15 @@ HINTS: dict[tuple[str, ...], str] = {
         r"may not run sudo",
         r"not allowed to run sudo",
     ): "ansible_user may not become root without a password. Give it NOPASSWD in sudoers, or use --ask-become-pass.",
+    (r"sudo password is incorrect",): "The host's sudo refuses the password. Correct ansible_become_password.",
     (
         r"Could not get lock",
         r"dpkg frontend lock",
         r"is held by process",
     ): "Another apt runs on the host (unattended-upgrades, perhaps). Wait until it is done and deploy again.",
+    (
+        r"dpkg was interrupted",
+    ): "An installation on the host was cut off. On the host, as root: dpkg --configure -a; then deploy again.",
     (
         r"No space left on device",
         r"enough free space",
@@ -76,7 +80,7 @@ HINTS: dict[tuple[str, ...], str] = {
     (
         r"Permission denied \((publickey|password)",
         r"SSH (authentication is incorrect|password was requested)",
-        r"password is incorrect",
+        r"(?<!sudo )password is incorrect",
     ): "The host refuses the login. Check ansible_user, ansible_ssh_private_key_file and the host's authorized_keys.",
 }
 UNREACHABLE = (
@@ -87,10 +91,10 @@ SILENT = {"debug", "ansible.builtin.debug", "ansible.legacy.debug"}
 
 
 def hint(text: str, unreachable: bool = False) -> str:
-    """Return what to do about a failure, empty where nothing is known.
+    """Return advice for a failure, empty where there is none.
 
     Args:
-        text: all that the failure says.
+        text: the failure's messages and output.
         unreachable: whether the host could not be reached.
     """
     if "What to do:" in text or re.search(r"^\s+do:\s", text, re.MULTILINE):
@@ -112,7 +116,7 @@ def shorten(line: str, width: int = 400) -> str:
 
 
 def said(result: Mapping[str, Any]) -> str:
-    """Return what a failed result says, its output shortened to the last lines."""
+    """Return the messages of a failed result, and the last lines of its output."""
     if "censored" in result:
         return "What it says is hidden, because it may hold a secret."
     texts = [str(result.get("msg") or "").strip()]
@@ -124,6 +128,17 @@ def said(result: Mapping[str, Any]) -> str:
         if output and output not in texts[0]:
             texts.append("\n".join(output.splitlines()[-15:]))
     return "\n".join(text for text in texts if text) or "It does not say why."
+
+
+def quoted(failure: Mapping[str, Any], later: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a later failure of the same hosts says the same and more, as where a task explains an earlier one.
+
+    Args:
+        failure: ``text`` and ``hosts``.
+        later: the failures after it.
+    """
+    hosts = set(failure["hosts"])
+    return any(hosts <= set(one["hosts"]) and failure["text"] in one["text"] for one in later)
 
 
 class CallbackModule(Default):
@@ -208,7 +223,7 @@ class CallbackModule(Default):
         failure = {"task": task, "text": text, "advice": advice, "status": status, "hosts": [result.host.get_name()]}
         self._failures.append(failure)
 
-    # --- what Ansible tells
+    # --- events of Ansible
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._close()
@@ -325,8 +340,8 @@ class CallbackModule(Default):
             super().v2_playbook_on_stats(stats)
         hosts = {name: stats.summarize(name) for name in sorted(stats.processed)}
         broken = {name for name, count in hosts.items() if count["failures"] or count["unreachable"]}
-        for failure in self._failures:
-            if broken & set(failure["hosts"]):
+        for number, failure in enumerate(self._failures):
+            if broken & set(failure["hosts"]) and not quoted(failure, self._failures[number + 1 :]):
                 self._explain(failure)
         changed = sum(count["changed"] for count in hosts.values())
         ends = f"{len(hosts)} host{'' if len(hosts) == 1 else 's'}"

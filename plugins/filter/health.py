@@ -1,10 +1,12 @@
-"""Jinja filter that shows the health of many hosts as one table."""
+"""Jinja filters that summarise the health of many hosts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.table import table
 
 _ORDER = ("unreachable", "unknown", "unhealthy", "degraded", "healthy")
 _PROGRAMS = ("process", "web", "flower")
@@ -13,7 +15,7 @@ _MARKS = {"ok": "", "warning": " (!)", "error": " (✗)"}
 
 
 def read_report(host: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``celery-health --json`` said on a host, from the registered result of the command."""
+    """Return the report of ``celery-health --json``, from the registered result of the command on a host."""
     if result.get("unreachable"):
         problem = {"layer": "host", "name": host, "ok": False, "detail": "unreachable", "severity": "error"}
         return {"host": host, "status": "unreachable", "checks": [problem]}
@@ -28,30 +30,56 @@ def read_report(host: str, result: Mapping[str, Any]) -> dict[str, Any]:
     return report | {"host": host}
 
 
-def health_table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line a host, the worst first, and below what is wrong and what to do about it.
+Results = Mapping[str, Mapping[str, Any]]
+
+
+def host_reports(results: Results, services: Results) -> list[dict[str, Any]]:
+    """Return a report for each host, the worst first.
 
     Args:
-        results: by host, the registered result of ``celery-health --json``.
+        results: by host of the application, the registered result of ``celery-health --json``.
+        services: by host, the registered result of the module ``service_health``.
     """
-    reports = sorted(
-        (read_report(host, result) for host, result in results.items()),
-        key=lambda report: (_ORDER.index(report["status"]) if report["status"] in _ORDER else 1, report["host"]),
-    )
-    rows = [("HOST", "STATUS", "RELEASE", "PROGRAMS", "CANARY")]
+    reports = [_with_services(host, results.get(host), services.get(host, {})) for host in {**results, **services}]
+    return sorted(reports, key=lambda report: (_ORDER.index(report["status"]), report["host"]))
+
+
+def _with_services(host: str, result: Mapping[str, Any] | None, services: Mapping[str, Any]) -> dict[str, Any]:
+    if result is None:  # the host runs no part of the application
+        empty = "" if services.get("unreachable") else json.dumps({"status": "healthy", "checks": []})
+        result = {"unreachable": services.get("unreachable", False), "stdout": empty}
+    report = read_report(host, result)
+    if report["status"] not in _ORDER:
+        report["status"] = "unknown"
+    checks = services.get("checks")
+    if checks is None and not services.get("unreachable"):
+        said = str(services.get("msg") or "no answer").strip().splitlines()[-1]
+        checks = [{"layer": "service", "name": "check", "ok": False, "detail": said, "severity": "error"}]
+    checks = list(checks or [])
+    if report["status"] in ("healthy", "degraded") and not all(check["ok"] for check in checks):
+        report["status"] = "unhealthy"
+    return report | {"checks": [*report.get("checks", []), *checks]}
+
+
+def health_table(results: Results, services: Results) -> str:
+    """Return a table with a line for each host, the worst first, and below each problem with its advice.
+
+    Args:
+        results: by host of the application, the registered result of ``celery-health --json``.
+        services: by host, the registered result of the module ``service_health``.
+    """
+    reports = host_reports(results, services)
+    rows = [("HOST", "STATUS", "RELEASE", "PROGRAMS", "SERVICES", "CANARY")]
     for report in reports:
-        checks = report.get("checks", [])
-        programs = [
-            one["name"] + _MARKS[one["severity"]] for one in checks if one["layer"] in ("process", "web", "flower")
-        ]
+        checks = report["checks"]
+        programs, here = (
+            " ".join(one["name"] + _MARKS[one["severity"]] for one in checks if one["layer"] in layers) or "-"
+            for layers in (_PROGRAMS, ("service",))
+        )
         canary = max((one["seconds"] for one in checks if one["layer"] == "canary" and one["ok"]), default=None)
         seconds = "-" if canary is None else f"{canary * 1000:.0f} ms"
-        rows.append(
-            (report["host"], report["status"], report.get("release") or "-", " ".join(programs) or "-", seconds)
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, *_problems(reports)])
+        rows.append((report["host"], report["status"], report.get("release") or "-", programs, here, seconds))
+    return "\n".join([*table(rows), *_problems(reports)])
 
 
 def _problems(reports: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -66,13 +94,13 @@ def _problems(reports: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def release_problems(result: Mapping[str, Any]) -> list[str]:
-    """What keeps a release from being called good: what is wrong with the application's own programs.
+    """Return why a release is not accepted: the failed checks of the application's own programs.
 
-    That Flower, the database or a queue's length is not well is not its doing.
+    Problems of Flower, of the database and of queues' lengths are left out, because no release causes them.
 
     Args:
-        result: the registered result of ``celery-health --json``: nothing, or skipped, where it was not asked. One
-            that says no health is a problem too.
+        result: the registered result of ``celery-health --json``; empty or skipped where health was not checked. An
+            output that is no report counts as a problem.
     """
     if not result or result.get("skipped"):
         return []
@@ -83,14 +111,32 @@ def release_problems(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def all_healthy(results: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether every host's ``celery-health`` ended well: healthy, or working with something to look at."""
-    return all(not result.get("unreachable") and result.get("rc") in (0, 1) for result in results.values())
+def failing_programs(result: Mapping[str, Any]) -> list[str]:
+    """Return the programs that are down or do not answer, and whose logs may say why.
+
+    Args:
+        result: the registered result of ``celery-health --json``; empty or skipped where health was not checked.
+    """
+    if not result or result.get("skipped"):
+        return []
+    checks = read_report("", result)["checks"]
+    found = [check["name"] for check in checks if check["severity"] == "error" and check["layer"] in _PROGRAMS]
+    return list(dict.fromkeys(found))
+
+
+def all_healthy(results: Results, services: Results) -> bool:
+    """Return whether every host is healthy or degraded; :func:`host_reports` says what the arguments are."""
+    return all(report["status"] in ("healthy", "degraded") for report in host_reports(results, services))
 
 
 class FilterModule:
-    """What Ansible loads."""
+    """Ansible's entry point."""
 
     def filters(self) -> dict[str, Any]:
-        """The filters by name."""
-        return {"health_table": health_table, "all_healthy": all_healthy, "release_problems": release_problems}
+        """Return the filters by name."""
+        return {
+            "all_healthy": all_healthy,
+            "failing_programs": failing_programs,
+            "health_table": health_table,
+            "release_problems": release_problems,
+        }

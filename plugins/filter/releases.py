@@ -1,18 +1,20 @@
-"""Jinja filters that show the releases of many hosts as one table."""
+"""Jinja filters that summarise the releases of many hosts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.table import table
+
 Results = Mapping[str, Mapping[str, Any]]
 
 
 def releases_table(results: Results) -> str:
-    """A line for each release of each host: what is known of it, and which programs run it.
+    """Return a table with a line for each release of each host: its state, and the programs that run it.
 
     Args:
-        results: by host, what the module ``releases`` said.
+        results: by host, the result of the module ``releases``.
     """
     rows = [("HOST", "RELEASE", "BUILT FROM", "WORKED", "IS", "RUN BY")]
     for host, result in sorted(results.items()):
@@ -22,8 +24,6 @@ def releases_table(results: Results) -> str:
             running = [program for program, release in result["programs"].items() if release == one["release"]]
             said = (" ".join(words) or "kept", ", ".join(running) or "-")
             rows.append((host, one["release"], one["built_from"] or "-", one["worked"] or "-", *said))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = [
         f"! {host}: its workers are out of service (make undrain HOST={host})"
         for host, result in sorted(results.items())
@@ -36,16 +36,16 @@ def releases_table(results: Results) -> str:
         if one["bad"]
     ]
     problems = [f"✗ {problem}" for problem in releases_problems(results)]
-    return "\n".join([*lines, *([""] if notes or problems else []), *notes, *problems])
+    return "\n".join([*table(rows), *([""] if notes or problems else []), *notes, *problems])
 
 
 def releases_problems(results: Results) -> list[str]:
-    """Why it cannot be said that every program of every host runs one release; empty when it can.
+    """Return why it is not certain that every program of every host runs the same release; empty when it is.
 
-    A worker that was handed over and finishes what it holds is not counted: it takes nothing new.
+    A worker that was handed over and finishes its tasks is not counted, because it claims no new ones.
 
     Args:
-        results: by host, what the module ``releases`` said.
+        results: by host, the result of the module ``releases``.
     """
     return [*_silent(results), *_mixed(results)]
 
@@ -75,21 +75,22 @@ def _mixed(results: Results) -> Iterator[str]:
 
 
 def failed_command(loop: Mapping[str, Any], commands: Sequence[str]) -> str:
-    """What to say of the release command that failed, and of those that did not run after it.
+    """Describe the release command that failed, and list the commands that did not run after it.
 
     Args:
-        loop: the registered result of the loop over the commands, which ended at the first that failed.
-        commands: all of them.
+        loop: the registered result of the loop over the commands, which ends at the first command that fails.
+        commands: all commands.
 
     Returns:
-        Lines of text; empty where each command ended well, or none ran.
+        Lines of text; empty where every command succeeded, or none ran.
     """
     ran = [result for result in loop.get("results", []) if not result.get("skipped")]
     if not ran or ran[-1].get("rc") == 0:
         return ""
     failed = ran[-1]
     output = [*str(failed.get("stdout", "")).splitlines(), *str(failed.get("stderr", "")).splitlines()]
-    said = output[-15:] or [str(failed.get("msg") or "It printed nothing.")]
+    reason = str(failed.get("msg") or "").replace("non-zero return code", "")
+    said = output[-15:] or [reason or "It printed nothing."]
     lines = [f"The release command `{failed['item']}` failed, exit code {failed.get('rc', 'unknown')}:"]
     lines += [f"  {line}" for line in said]
     rest = commands[len(ran) :]
@@ -98,10 +99,10 @@ def failed_command(loop: Mapping[str, Any], commands: Sequence[str]) -> str:
 
 
 class FilterModule:
-    """What Ansible loads."""
+    """Ansible's entry point."""
 
     def filters(self) -> dict[str, Any]:
-        """The filters by name."""
+        """Return the filters by name."""
         return {
             "releases_table": releases_table,
             "releases_problems": releases_problems,

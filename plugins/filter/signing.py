@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Filter: the certificate of a key that signs messages."""
+"""Jinja filter that makes the certificate of a key that signs messages."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ except ImportError:  # the unit tests need no Ansible
 def self_signed(key: str, name: str) -> str:
     """Return a certificate of a private key, signed by itself, that does not expire (RFC 5280, 4.1.2.5).
 
-    It follows from the key: the same one gives the same certificate again, so only the key is to be kept.
+    The certificate depends on the key and the name alone, so only the key has to be kept. The modules of
+    community.crypto choose another serial number each time.
 
     Args:
         key: RSA, unencrypted, in PEM.
-        name: whom it is of.
+        name: the common name of subject and issuer.
 
     Raises:
-        AnsibleFilterError: it is no such key.
+        AnsibleFilterError: `key` is no unencrypted RSA key in PEM.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -56,5 +57,5 @@ class FilterModule:
     """Ansible's entry point."""
 
     def filters(self) -> dict[str, Callable[..., str]]:
-        """The filters by name."""
+        """Return the filters by name."""
         return {"self_signed": self_signed}

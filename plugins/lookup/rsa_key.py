@@ -44,10 +44,10 @@ BITS = 3072
 
 
 def read_or_make(path: Path) -> str:
-    """Return the key in a file, and make it where there is none. Of two that do so at once, one makes it.
+    """Return the key in a file, and make the key where there is no file. Two callers at once get the same key.
 
     Raises:
-        OSError: it cannot be read or written.
+        OSError: the file cannot be read or written.
     """
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def read_or_make(path: Path) -> str:
 
 
 def make() -> bytes:
-    """Return a new key."""
+    """Return a new private key as unencrypted PKCS #8 in PEM."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -77,7 +77,11 @@ class LookupModule(LookupBase):
     """Ansible's entry point."""
 
     def run(self, terms: Sequence[Any], variables: Any = None, **kwargs: Any) -> list[str]:
-        """Return the keys in these files."""
+        """Return the keys in these files.
+
+        Raises:
+            AnsibleLookupError: a file cannot be read or written.
+        """
         try:
             return [read_or_make(Path(str(term))) for term in terms]
         except (OSError, UnicodeDecodeError) as error:

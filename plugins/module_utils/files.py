@@ -1,4 +1,4 @@
-"""Directories, files and links of a host, compared with what they should be and brought there."""
+"""Compare directories, files and links of a host with what they should be, and change those that differ."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import hashlib
 import os
 import pwd
 import stat
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "dest": {"type": "path", "required": True},
@@ -26,18 +26,25 @@ ARGUMENT_SPEC: dict[str, Any] = {
 
 
 class SilentModule(AnsibleModule):
-    """A module that does not log its arguments on the host: Ansible fails to mask a secret that has line breaks."""
+    """A module that does not log its arguments on the host: Ansible does not mask a secret that has line breaks."""
 
     def _log_invocation(self) -> None:
         """Log nothing."""
 
 
 class FilesError(Exception):
-    """A path that cannot be brought to what it should be; the message names it."""
+    """A path that cannot be compared or changed; the message names the path."""
 
 
 class Entry:
-    """One path: compares what is there with what should be, and brings it there."""
+    """Compare and change one path.
+
+    Args:
+        spec: an entry with the keys of ``ARGUMENT_SPEC``.
+
+    Raises:
+        ValueError: a file has neither content nor secret.
+    """
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
         self.dest: str = spec["dest"]
@@ -53,7 +60,7 @@ class Entry:
         self.group: str = spec["group"]
 
     def found(self) -> dict[str, Any]:
-        """What is at the path now, in the words of the diff."""
+        """Return what is at the path now, in the words of the diff."""
         try:
             info = os.lstat(self.dest)
         except FileNotFoundError:
@@ -72,7 +79,7 @@ class Entry:
         return said
 
     def wanted(self) -> dict[str, Any]:
-        """What should be at the path, in the words of :meth:`found`."""
+        """Return what should be at the path, in the words of `found`."""
         if self.state == "absent":
             return {"state": "absent"}
         if self.state == "link":
@@ -88,7 +95,12 @@ class Entry:
         return said
 
     def write(self, found: dict[str, Any]) -> None:
-        """Bring the path from ``found`` to what is wanted. Raises OSError, or KeyError for an unknown owner."""
+        """Change the path from `found` to what is wanted.
+
+        Raises:
+            OSError: the path cannot be changed.
+            KeyError: the owner or the group is unknown.
+        """
         if found["state"] not in ("absent", self.state):
             os.rmdir(self.dest) if found["state"] == "directory" else os.unlink(self.dest)
         if self.state == "absent":
@@ -108,21 +120,10 @@ class Entry:
             os.chown(self.dest, uid, gid)
             os.chmod(self.dest, self.mode)
             return
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(self.dest), prefix=".new-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(self.text)
-                os.fchown(file.fileno(), uid, gid)
-                os.fchmod(file.fileno(), self.mode)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, self.dest)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        atomic.write(self.dest, self.text, mode=self.mode, owner=(uid, gid), sync=True)
 
     def diff(self, found: dict[str, Any], wanted: dict[str, Any]) -> dict[str, str]:
-        """Before and after, for ``--diff``; a secret's text is left out."""
+        """Return before and after, for ``--diff``; a secret is shown as the beginning of its digest."""
         return {
             "before_header": self.dest,
             "after_header": self.dest,
@@ -147,17 +148,17 @@ def _name(lookup: Any, number: int) -> str:
 
 
 def bring(specs: Sequence[Mapping[str, Any]], check_mode: bool) -> tuple[list[str], list[dict[str, str]]]:
-    """Bring each path to what its entry says, in order.
+    """Make each path what its entry says, in order.
 
     Args:
         specs: entries with the keys of ``ARGUMENT_SPEC``.
-        check_mode: only say what would change.
+        check_mode: only return what would change.
 
     Returns:
         The paths that changed, and a diff for each.
 
     Raises:
-        FilesError: a path could not be compared or written. Those before it are as they should be.
+        FilesError: a path cannot be compared or changed. The paths of earlier entries are done.
     """
     changed: list[str] = []
     diffs: list[dict[str, str]] = []

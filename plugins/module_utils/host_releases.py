@@ -1,43 +1,33 @@
 # SPDX-License-Identifier: MIT
-"""The releases of a host: which are there, which is current, which worked or are bad, and what each process runs.
+"""Read and change the releases of a host: which exist, which is current, which worked or are bad, which ones run.
 
-Beside the releases, ``releases.json`` keeps what their folders cannot say: when each worked, newest last, and which are
-bad and why.
+``releases.json``, beside the releases' folders, records when each release worked, and which are bad and why.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-REMEMBERED = 50  # entries of what worked
-SETTINGS = ("environment", "*.environment", "platform.json", "signing.crt", "signing.key")
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic, processes
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.locks import locked
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import REPORTS
 
-
-@contextlib.contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
-    """Be the only one who works in a folder, of those who ask."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+REMEMBERED = 50  # successes that are recorded
+SETTINGS = ("environment", "*.environment", "platform.json", "signing.crt", "signing.key", "services-ca.crt")
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process that belongs to a release. ``program`` is supervisord's name of it, empty for a shell's."""
+    """A process that belongs to a release. ``program`` is its supervisord program, empty for a process of a shell."""
 
     pid: int
     parent: int
@@ -48,12 +38,19 @@ class Process:
 
 @dataclass
 class Record:
-    """What is written down: ``worked`` as release and time, newest last; by release, ``bad`` as reason and time, and
-    ``checked`` as the configuration with which it was checked last."""
+    """The content of ``releases.json``.
+
+    Args:
+        worked: release and time of each success, newest last.
+        bad: reason and time, by release, and the configuration with which the release did not work.
+        checked: the configuration with which a release was last checked, by release.
+        summaries: what that check said, by release, as ``celery_on_hosts.check --summary`` prints it.
+    """
 
     worked: list[dict[str, str]] = field(default_factory=list)
     bad: dict[str, dict[str, str]] = field(default_factory=dict)
     checked: dict[str, str] = field(default_factory=dict)
+    summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Releases:
@@ -61,10 +58,10 @@ class Releases:
 
     Args:
         root: the folder, such as ``/opt/celery``.
-        reports: the folder in which workers and beat say which release they run.
+        reports: the folder of heartbeats, in which workers and beat write which release they run.
     """
 
-    def __init__(self, root: str, reports: str = "/run/celery") -> None:
+    def __init__(self, root: str, reports: str = REPORTS) -> None:
         self.root = Path(root)
         self.reports = Path(reports)
         self.folder = self.root / "releases"
@@ -72,7 +69,7 @@ class Releases:
 
     @property
     def current(self) -> str:
-        """The release that is current, or nothing."""
+        """Return the release that is current, empty where none is."""
         try:
             return (self.root / "current").readlink().name
         except OSError:
@@ -80,24 +77,24 @@ class Releases:
 
     @property
     def worked(self) -> str:
-        """The release that worked last, or nothing."""
+        """Return the release that worked last, empty where none did."""
         return self.record.worked[-1]["release"] if self.record.worked else ""
 
     @property
-    def there(self) -> list[str]:
-        """All that are unpacked, the one that worked last first, and those that never worked at the end."""
+    def unpacked(self) -> list[str]:
+        """Return the unpacked releases: those that worked, the latest first, then those that never did."""
         found = _names(self.folder)
         latest = list(dict.fromkeys(entry["release"] for entry in reversed(self.record.worked)))
         return [name for name in latest if name in found] + sorted(found - set(latest))
 
     @property
     def previous(self) -> str:
-        """The release that worked before the current one, and could again; or nothing."""
+        """Return the release to roll back to: the latest that worked and is neither current nor bad; empty for none."""
         worked = {entry["release"] for entry in self.record.worked} - {self.current} - self.record.bad.keys()
-        return next((name for name in self.there if name in worked), "")
+        return next((name for name in self.unpacked if name in worked), "")
 
     def facts(self, name: str) -> dict[str, Any]:
-        """What is known of a release."""
+        """Return what is recorded of a release."""
         times = [entry["time"] for entry in self.record.worked if entry["release"] == name]
         return {
             "release": name,
@@ -105,25 +102,25 @@ class Releases:
             "worked": times[-1] if times else "",
             "bad": self.record.bad.get(name, {}).get("reason", ""),
             "checked": self.record.checked.get(name, ""),
+            "summary": self.record.summaries.get(name, {}),
         }
 
     # --- what runs ---------------------------------------------------------------------------------------------------
 
     def processes(self) -> list[Process]:
-        """Each process that says, by its environment or its working folder, that it is of one of these releases.
+        """Return each process whose working folder or environment belongs to one of these releases.
 
-        Its folder is asked first, for an environment may be handed on to what another release runs.
+        The working folder decides: a process of another release may have inherited an environment.
         """
         found = []
-        for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        for folder in processes.folders():
             with contextlib.suppress(OSError, ValueError):
-                lines = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-                environment = dict(line.split("=", 1) for line in lines if "=" in line)
-                release = self._release_of(os.readlink(f"/proc/{pid}/cwd")) or environment.get("CELERY_RELEASE", "")
-                status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                environment = processes.environment(folder)
+                release = self._release_of(os.readlink(folder / "cwd")) or environment.get("CELERY_RELEASE", "")
+                parent, started = processes.parent_and_start(folder)
                 if release and (self.folder / release).is_dir():
                     program = environment.get("CELERY_PROGRAM", "")
-                    found.append(Process(pid, int(status[1]), int(status[19]), program, release))
+                    found.append(Process(int(folder.name), parent, started, program, release))
         return found
 
     def _release_of(self, path: str) -> str:
@@ -131,9 +128,9 @@ class Releases:
         return path.removeprefix(prefix).split("/")[0] if path.startswith(prefix) else ""
 
     def programs(self, names: list[str]) -> dict[str, str]:
-        """The release that each program runs, by its own report where it writes one; nothing for one that is away.
+        """Return the release that each program runs, by its heartbeat where it has one; empty where it does not run.
 
-        A worker that is handed over is in it twice: its old process is called ``NAME (leaving)``.
+        A worker that is being handed over is listed twice, its old process as ``NAME (leaving)``.
         """
         running = self.processes()
         said: dict[str, str] = {}
@@ -150,75 +147,78 @@ class Releases:
     # --- what is changed ---------------------------------------------------------------------------------------------
 
     def switch(self, name: str) -> None:
-        """Make a release current, in one step."""
-        if self.current and not self.record.worked:  # of a host that was deployed before this was written down
-            self._remember(self.current)
+        """Make a release current, atomically."""
         beside = self.root / "current.new"
         beside.unlink(missing_ok=True)
         beside.symlink_to(f"releases/{name}")
         beside.rename(self.root / "current")
 
-    def mark_checked(self, name: str, configuration: str) -> None:
-        """Write down with which configuration a release was checked."""
-        there = self.there
-        self.record.checked = {one: with_ for one, with_ in self.record.checked.items() if one in there}
+    def mark_checked(self, name: str, configuration: str, summary: dict[str, Any] | None = None) -> None:
+        """Record with which configuration a release was checked, and what the check said where it ran."""
+        unpacked = self.unpacked
+        self.record.checked = {one: with_ for one, with_ in self.record.checked.items() if one in unpacked}
         self.record.checked[name] = configuration
+        self.record.summaries = {one: said for one, said in self.record.summaries.items() if one in unpacked}
+        if summary is not None:
+            self.record.summaries[name] = summary
         self._write()
 
     def mark_worked(self, name: str) -> None:
-        """Write down that a release works. It is bad no more."""
+        """Record that a release works, and is no longer bad."""
         self.record.bad.pop(name, None)
         self._remember(name)
 
-    def mark_bad(self, name: str, reason: str) -> None:
-        """Write down that a release does not work, and why."""
-        self.record.bad[name] = {"reason": reason, "time": _now()}
+    def mark_bad(self, name: str, reason: str, configuration: str) -> None:
+        """Record that a release does not work with a configuration, and why."""
+        self.record.bad[name] = {"reason": reason, "time": _now(), "configuration": configuration}
         self._write()
+
+    def bad_with(self, name: str, configuration: str) -> dict[str, str]:
+        """Return what is recorded of a release that did not work; empty where another configuration may mend it."""
+        bad = self.record.bad.get(name, {})
+        return bad if bad.get("configuration", "") in ("", configuration) else {}
 
     def _remember(self, name: str) -> None:
         self.record.worked = [*self.record.worked, {"release": name, "time": _now()}][-REMEMBERED:]
         self._write()
 
     def _write(self) -> None:
-        with tempfile.NamedTemporaryFile("w", dir=self.root, prefix=".new-", delete=False) as file:
-            json.dump(self.record.__dict__, file, indent=1)
-            os.fchmod(file.fileno(), 0o644)
-        os.rename(file.name, self.root / "releases.json")
+        atomic.write(self.root / "releases.json", json.dumps(self.record.__dict__, indent=1), mode=0o644)
 
     def prunable(self, keep: int) -> list[Path]:
-        """The folders of releases and packages that are of no more use.
+        """Return the folders of releases and packages that may be removed.
 
-        What stays: those that worked last, the current and the previous one, all that a process runs, and their
-        packages.
+        The latest releases that worked stay, and the current one, the previous one, those that a process runs, and the
+        packages of all of these.
 
         Args:
-            keep: how many of those that worked stay.
+            keep: how many of the releases that worked stay.
         """
         worked = {entry["release"] for entry in self.record.worked}
-        kept = {name for name in self.there if name in worked and (keep := keep - 1) >= 0}
+        kept = {name for name in self.unpacked if name in worked and (keep := keep - 1) >= 0}
         kept |= {self.current, self.previous} | {process.release for process in self.processes()}
         kept |= {_read(path).get("release", "") for path in self.reports.glob("*.json")}
         packages = {_read(self.folder / name / "release.json").get("deps_id") for name in kept & _names(self.folder)}
         gone = [self.folder / name for name in sorted(_names(self.folder) - kept)]
-        if None not in packages:  # a release that does not say what it needs may need any of them
+        if None not in packages:  # a release without release.json may need any packages
             gone += [self.root / "deps" / name for name in sorted(_names(self.root / "deps") - packages)]
         return gone
 
     def remove(self, folders: list[Path]) -> None:
-        """Remove folders; one that is interrupted leaves none that looks whole."""
+        """Remove folders. An interruption leaves no folder that looks whole."""
         for folder in folders:
             with locked(folder.parent):
-                beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))  # as leftovers of unpacking
+                beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))  # the next unpacking removes it
                 folder.rename(beside / folder.name)
                 shutil.rmtree(beside, ignore_errors=True)
 
 
-class Before:
-    """What was there before something that has not proved itself yet: settings, and programs' files.
+class Backup:
+    """The settings and the programs' files to roll back to when the candidate release fails.
 
     Args:
-        root: the folder of :class:`Releases`; they are kept in its folder ``before``, for root alone.
-        settings: the folder of what programs read when they start, such as ``/etc/celery``.
+        root: the folder of `Releases`. The files are kept in its folder ``before``, for root alone.
+        settings: the folder of settings that programs read when they start, such as ``/etc/celery``.
     """
 
     def __init__(self, root: str, settings: str) -> None:
@@ -227,29 +227,29 @@ class Before:
 
     @property
     def kept(self) -> bool:
-        """Whether anything is kept."""
+        """Return whether anything is kept."""
         return self.folder.is_dir()
 
     @property
     def programs(self) -> str:
-        """The programs' files that supervisor_programs kept, as one text without their first lines; empty for none."""
+        """Return the files that supervisor_programs kept as one text, without their first lines; empty for none."""
         files = sorted((self.folder / "programs").glob("*.conf"))
         return "".join(path.read_text(encoding="utf-8").partition("\n")[2] for path in files)
 
     def keep(self) -> None:
-        """Keep the settings, whole or not at all; those that are kept already stay."""
+        """Keep all settings or none. Settings that are already kept are not replaced."""
         kept, beside = self.folder / "settings", self.folder / "settings.new"
         if kept.is_dir():
             return
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        shutil.rmtree(beside, ignore_errors=True)  # of one that was killed
+        shutil.rmtree(beside, ignore_errors=True)  # left by a run that was killed
         beside.mkdir()
         for path in _found(self.settings):
             _copy(path, beside)
         beside.rename(kept)
 
     def restore(self) -> None:
-        """Put the settings back, where they were kept; those that are new go."""
+        """Put kept settings back, and remove settings that were added since."""
         if not (self.folder / "settings").is_dir():
             return
         kept = _found(self.folder / "settings")
@@ -259,26 +259,20 @@ class Before:
             path.unlink()
 
     def forget(self) -> None:
-        """Keep nothing any more."""
+        """Remove what is kept."""
         shutil.rmtree(self.folder)
 
 
 def _found(folder: Path) -> list[Path]:
-    """The settings in a folder; what else is there is not the deployment's."""
+    """Return the settings in a folder; other files there do not belong to the deployment."""
     return sorted({path for pattern in SETTINGS for path in folder.glob(pattern)})
 
 
 def _copy(path: Path, folder: Path) -> None:
-    """Copy a file into a folder, with owner and mode; whoever reads it there sees the old one or the new one."""
-    there = path.stat()
-    handle, beside = tempfile.mkstemp(dir=folder, prefix=".new-")
-    with os.fdopen(handle, "wb") as file:
-        file.write(path.read_bytes())
-        os.fchown(file.fileno(), there.st_uid, there.st_gid)
-        os.fchmod(file.fileno(), stat.S_IMODE(there.st_mode))
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(beside, folder / path.name)
+    """Copy a file into a folder, with owner and mode. A reader there sees the old content or the new."""
+    info = path.stat()
+    owner, mode = (info.st_uid, info.st_gid), stat.S_IMODE(info.st_mode)
+    atomic.write(folder / path.name, path.read_bytes(), mode=mode, owner=owner, sync=True)
 
 
 def _names(folder: Path) -> set[str]:
@@ -289,7 +283,7 @@ def _names(folder: Path) -> set[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where there is none."""
+    """Return a JSON object from a file, empty where there is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

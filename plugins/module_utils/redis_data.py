@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Tell what a Redis would lose by a start with an append-only file: keys that are in its snapshot or its memory alone.
+"""Find what a Redis would lose by a start with an append-only file: keys that only its snapshot or its memory holds.
 
-With ``appendonly yes`` Redis reads the append-only file and nothing else. Where there is none, it starts empty over a
-snapshot (``dump.rdb``), and its next snapshot replaces that by the empty set.
+With ``appendonly yes`` Redis reads the append-only file only. Where there is none, Redis starts empty beside a snapshot
+(``dump.rdb``), and its next snapshot replaces that one by an empty one.
+
+Own code instead of python3-redis, because this also runs before any package is installed.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import socket
 from pathlib import Path
 from typing import BinaryIO
 
-# What may precede the first key in a snapshot.
+# Kinds of entries that may precede the first key in a snapshot.
 AUX, SELECTDB, RESIZEDB, END = 0xFA, 0xFE, 0xFB, 0xFF
 
 
@@ -27,8 +29,8 @@ def has_append_only_file(folder: Path) -> bool:
 def keys_in_snapshot(path: Path) -> str:
     """Return what a snapshot holds, in words; empty where it holds nothing or is missing.
 
-    Debian's package leaves a snapshot without keys behind when its Redis stops. A file that is no whole snapshot counts
-    as one that holds something.
+    Debian's package leaves a snapshot without keys behind when its Redis stops. An incomplete
+    snapshot counts as one that holds something.
 
     Args:
         path: the ``dump.rdb``.
@@ -99,7 +101,7 @@ def keys_in_memory(address: str, port: int) -> str:
         client.sendall(b"INFO keyspace\r\nQUIT\r\n")
         while part := client.recv(65536):
             answer += part
-    if answer.startswith(b"-"):  # it asks for a password
+    if answer.startswith(b"-"):  # an error, such as NOAUTH: Redis wants a password
         return f"a running server that does not say how many keys it holds ({answer.decode(errors='replace').strip()})"
     counts = [int(count) for count in re.findall(rb"^db\d+:keys=(\d+)", answer, re.MULTILINE)]
     return f"{sum(counts)} {'key' if sum(counts) == 1 else 'keys'} in the memory of the server" if sum(counts) else ""

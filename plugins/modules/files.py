@@ -1,14 +1,14 @@
 #!/usr/bin/python
-"""Ansible module: a service's directories, files and links, compared and written as one task."""
+"""Ansible module: compare and write directories, files and links in one task."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: files
-short_description: Directories, files and links, compared and written as one task
+short_description: Compare and write directories, files and links in one task
 description:
-  - Makes a host's directories, files and links be what the list says, in its order. Each file is written beside its
-    place and renamed, so that a reader never sees half of one.
+  - Makes a host's directories, files and links what the list says, in its order. Each file is written under another
+    name and renamed, so that a reader never sees a part of it.
   - One task in place of many M(ansible.builtin.file) and M(ansible.builtin.template) tasks costs one round trip when
     there is nothing to do. Render templates with P(ansible.builtin.template#lookup).
 options:
@@ -81,7 +81,7 @@ from ansible_collections.celery_on_hosts.platform.plugins.module_utils.files imp
 
 
 def main() -> None:
-    """Entry point of the module."""
+    """Run the module."""
     module = SilentModule(
         argument_spec={
             "files": {"type": "list", "elements": "dict", "required": True, "options": ARGUMENT_SPEC},

@@ -10,7 +10,8 @@ short_description: Fail where a deployment would overwrite or collide with what 
 description:
   - Looks for configuration and data of the services that the host is to run which neither the platform nor the
     untouched package made, and for files, accounts, supervisord programs and ports of the platform's names that belong
-    to somebody else. Fails with all of them, each with what a deployment would do to it and what to do.
+    to somebody else; and for disks and memory without room for services that are not there yet. Fails with all of
+    them, each with what a deployment would do to it and what to do.
   - A service whose unit M(celery_on_hosts.platform.service_applied) has configured is the platform's, and so is an
     application of which a release is unpacked; of these only ports and supervisord programs are looked at.
   - Changes nothing. Reads files and C(/proc), asks C(dpkg-query) where a service is not the platform's yet, and a Redis
@@ -98,16 +99,13 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.host_conflicts import (
-    SERVICES,
-    Host,
-    check,
-    render,
-)
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.check import SERVICES, check
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.conflict import render
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host
 
 
 def main() -> None:
-    """Entry point of the module."""
+    """Run the module."""
     listen = {
         "port": {"type": "int", "required": True},
         "addresses": {"type": "list", "elements": "str", "required": True},

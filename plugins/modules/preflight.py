@@ -33,4 +33,9 @@ problems:
   returned: always
   type: list
   elements: str
+weaknesses:
+  description: What is allowed but not wise, each as text, without what C(celery_accept) names.
+  returned: where there is any
+  type: list
+  elements: str
 """

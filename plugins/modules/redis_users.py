@@ -1,20 +1,21 @@
 #!/usr/bin/python
-"""Ansible module: the users of a Redis that runs, and goes on running."""
+"""Ansible module: set the users of a running Redis, without a restart."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: redis_users
-short_description: The users of a Redis that runs, and goes on running
+short_description: Set the users of a running Redis, without a restart
 description:
   - Writes the users to Redis's C(aclfile) and makes those of the running server the same, without a restart and without
     a connection being closed. A server that is off reads the file when it starts.
-  - Redis lets a user have several passwords. One that a user has already goes on working beside the new one until
-    O(retire), also through a restart, so that a password is replaced without an outage.
+  - Redis lets a user have several passwords. The previous password of a user works beside the new one until O(retire),
+    also after a restart, so that a password is replaced without an outage.
   - RabbitMQ and PostgreSQL let root of their host in, Redis does not. So there is a user C(root), who may do everything
     and whose password is made on the host and known to O(root_password) alone.
-  - Redis's own C(default) is switched off. It keeps its permissions, for Redis replays its append-only file as that
-    user, and would lose what was written by transactions.
+  - Redis's own user C(default) is switched off. The user keeps its permissions, because Redis replays the append-only
+    file as C(default), and would lose what transactions wrote.
+  - Needs Debian's package python3-redis where a server runs.
   - The first time, where there is no O(root_password), it fails and changes nothing when O(data) or the running server
     holds keys and there is no append-only file. A Redis with C(appendonly yes) would start empty there, and its next
     snapshot would replace the keys by the empty set.
@@ -66,7 +67,7 @@ options:
     type: str
     default: redis
   unit:
-    description: Redis's systemd unit. It is restarted where the running server lets nobody in.
+    description: Redis's systemd unit. The unit is restarted where the running server lets no known user in.
     type: str
     default: redis-server
 author:
@@ -87,7 +88,7 @@ passwords:
   type: dict
   sample: {celery: 2, operator: 1}
 restarted:
-  description: Whether Redis had to be restarted, because it let nobody in.
+  description: Whether Redis was restarted, because it let no known user in.
   returned: always
   type: bool
 """
@@ -103,57 +104,20 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.files import FilesError, SilentModule, bring
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.redis_data import lost_by_a_start
 
 HASH = re.compile(r"#[0-9a-f]{64}\b")
 
 
-class RedisError(Exception):
-    """What Redis refuses, in its own words."""
-
-
-class Redis:
-    """A connection that speaks as much of Redis's protocol as its ACL commands need.
-
-    Args:
-        address: where the server listens.
-        port: the port there.
-    """
-
-    def __init__(self, address: str, port: int) -> None:
-        self._socket = socket.create_connection((address, port), timeout=10)
-        self._answers = self._socket.makefile("rb")
-
-    def __call__(self, *words: str) -> Any:
-        """Run a command. Raises RedisError when it is refused."""
-        sent = [f"*{len(words)}\r\n".encode()]
-        for word in words:
-            sent += [f"${len(word.encode())}\r\n".encode(), word.encode(), b"\r\n"]
-        self._socket.sendall(b"".join(sent))
-        return self._answer()
-
-    def _answer(self) -> Any:
-        line = self._answers.readline().decode()
-        if not line:
-            raise RedisError("it closed the connection")
-        kind, value = line[0], line[1:].rstrip("\r\n")
-        if kind == "-":
-            raise RedisError(value)
-        if kind == "*":
-            return [self._answer() for _ in range(int(value))]
-        if kind == "$":
-            return self._answers.read(int(value) + 2)[:-2].decode() if int(value) >= 0 else None
-        return int(value) if kind == ":" else value
-
-
 def digest(password: str) -> str:
-    """A password as Redis's ACL rules name it."""
+    """Return a password as Redis's ACL rules write it."""
     return "#" + hashlib.sha256(password.encode()).hexdigest()
 
 
 def read(path: str) -> str:
-    """A file's text, empty where there is none."""
+    """Return a file's text, empty where there is no file."""
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
@@ -162,16 +126,16 @@ def read(path: str) -> str:
 
 
 def by_name(text: str) -> dict[str, str]:
-    """The lines of an aclfile, by the user's name."""
+    """Return the lines of an aclfile by the user's name."""
     return {line.split()[1]: line for line in text.splitlines() if line.startswith("user ")}
 
 
 def aclfile(users: list[dict[str, str]], before: dict[str, str]) -> str:
-    """The text of an aclfile.
+    """Return the text of an aclfile.
 
     Args:
-        users: their names, passwords and rules.
-        before: the lines, by user, of those whose passwords go on working.
+        users: names, passwords and rules.
+        before: lines by user. Their passwords stay valid.
     """
     lines = {"default": "user default reset off ~* &* +@all"}
     for user in users:
@@ -183,68 +147,106 @@ def aclfile(users: list[dict[str, str]], before: dict[str, str]) -> str:
 
 
 def listens(address: str, port: int) -> bool:
-    """Whether there is a server."""
+    """Return whether there is a server. Raises OSError when that cannot be found out."""
     try:
-        Redis(address, port)
+        socket.create_connection((address, port), timeout=10).close()
     except ConnectionRefusedError:
         return False
     return True
 
 
-def log_in(address: str, port: int, users: list[dict[str, str]]) -> Redis | None:
-    """A connection of the first of these users who is let in and may administer; None when nobody is."""
-    for user in users:
-        redis = Redis(address, port)
-        try:
-            redis("AUTH", user["name"], user["password"])
-            redis("ACL", "LIST")
-        except RedisError:
-            continue
-        return redis
-    return None
+class ServerError(Exception):
+    """What Redis refuses, or fails at, in its own words."""
 
 
-def make_the_same(redis: Redis, text: str, retire: bool) -> bool:
-    """Give a running server the users of an aclfile, and say whether that changed anything.
+def update(address: str, port: int, users: list[dict[str, str]], text: str, retire: bool) -> bool | None:
+    """Give a running server the users of an aclfile.
 
     Args:
-        redis: a connection that may administer.
+        address: where the server listens.
+        port: the port there.
+        users: those who may be let in and administer.
         text: the aclfile.
         retire: remove the users who are not in it.
 
+    Returns:
+        Whether that changed anything; None when nobody was let in.
+
     Raises:
-        RedisError: a rule is wrong.
+        ServerError: a rule is wrong, or the server does not answer.
     """
-    before = redis("ACL", "LIST")
+    # Not at the top: a dry run needs no client, and Mitogen would send a package that the host lacks from here.
+    try:
+        from redis.exceptions import RedisError
+    except ImportError as error:
+        raise ServerError(f"{missing_required_lib('redis')} On Debian: apt-get install python3-redis") from error
+    try:
+        client = log_in(address, port, users)
+        return make_the_same(client, text, retire) if client else None
+    except RedisError as error:
+        raise ServerError(str(error)) from error
+
+
+def log_in(address: str, port: int, users: list[dict[str, str]]) -> Any:
+    """Return a connection of the first of these users who is let in and may administer; None when nobody is."""
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.exceptions import AuthenticationError, ResponseError
+    from redis.retry import Retry
+
+    once = Retry(NoBackoff(), 0)  # the library would repeat a refused login for seconds
+    for user in users:
+        who: dict[str, Any] = {"username": user["name"], "password": user["password"]}
+        client = Redis(address, port, **who, decode_responses=True, socket_timeout=10, retry=once)
+        try:
+            client.acl_list()
+        except (AuthenticationError, ResponseError):
+            continue
+        return client
+    return None
+
+
+def make_the_same(client: Any, text: str, retire: bool) -> bool:
+    """Give a running server the users of an aclfile, and return whether that changed anything.
+
+    Args:
+        client: a connection that may administer.
+        text: the aclfile.
+        retire: remove the users who are not in it.
+    """
+    before = client.acl_list()
     wanted = by_name(text)
     for name, line in wanted.items():
-        redis("ACL", "SETUSER", name, *line.split()[2:])
-    gone = sorted(set(redis("ACL", "USERS")) - wanted.keys()) if retire else []
+        client.execute_command("ACL SETUSER", name, *line.split()[2:])
+    gone = sorted(set(client.acl_users()) - wanted.keys()) if retire else []
     if gone:
-        redis("ACL", "DELUSER", *gone)
-    return bool(redis("ACL", "LIST") != before)
+        client.acl_deluser(*gone)
+    return bool(client.acl_list() != before)
+
+
+WORD: dict[str, Any] = {"type": "str", "required": True}
+ARGUMENTS: dict[str, Any] = {
+    "users": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {"name": WORD, "password": WORD | {"no_log": True}, "rules": WORD},
+    },
+    "retire": {"type": "bool", "default": False},
+    "address": {"type": "str", "default": "127.0.0.1"},
+    "port": {"type": "int", "default": 6379},
+    "file": {"type": "path", "default": "/etc/redis/users.acl"},
+    "root_password": {"type": "path", "default": "/etc/redis/root.password", "no_log": False},
+    "data": {"type": "path", "default": "/var/lib/redis"},
+    "owner": {"type": "str", "default": "redis"},
+    "unit": {"type": "str", "default": "redis-server"},
+}
 
 
 def main() -> None:
-    """Entry point of the module."""
-    word = {"type": "str", "required": True}
+    """Run the module."""
     module = SilentModule(
-        argument_spec={
-            "users": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {"name": word, "password": word | {"no_log": True}, "rules": word},
-            },
-            "retire": {"type": "bool", "default": False},
-            "address": {"type": "str", "default": "127.0.0.1"},
-            "port": {"type": "int", "default": 6379},
-            "file": {"type": "path", "default": "/etc/redis/users.acl"},
-            "root_password": {"type": "path", "default": "/etc/redis/root.password", "no_log": False},
-            "data": {"type": "path", "default": "/var/lib/redis"},
-            "owner": {"type": "str", "default": "redis"},
-            "unit": {"type": "str", "default": "redis-server"},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     options = module.params
@@ -275,15 +277,16 @@ def main() -> None:
     try:
         write(key)
         running = not module.check_mode and listens(options["address"], options["port"])
-        redis = log_in(options["address"], options["port"], [root, *options["users"]]) if running else None
-        # First the server, which refuses wrong rules: with those in the file it would not start again.
-        if redis and make_the_same(redis, text, options["retire"]):
+        # The server first: it refuses wrong rules. With wrong rules in the file, Redis would not start again.
+        server = (options["address"], options["port"])
+        done = update(*server, [root, *options["users"]], text, options["retire"]) if running else False
+        if done:
             result["changed"] = True
         write(acl)
-        if running and not redis:
+        if done is None:
             subprocess.run(["systemctl", "try-restart", options["unit"]], check=True, capture_output=True)
             result.update(changed=True, restarted=True)
-    except (FilesError, OSError, RedisError, subprocess.CalledProcessError) as error:
+    except (FilesError, OSError, ServerError, subprocess.CalledProcessError) as error:
         module.fail_json(msg=f"Redis on {options['address']}:{options['port']}: {error}", **result)
     module.exit_json(**result)
 

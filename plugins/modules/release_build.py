@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Build an application's release on the controller."""
+"""Documentation of the action plugin of this name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ short_description: Build an application and its packages as one release, on the 
 description:
   - Makes two archives, one of the packages in the application's lock file, one of the application with a small virtual
     environment that refers to the first. Both are named by what goes into them.
-  - Run it with C(delegate_to=localhost). When the archives are in the cache it only computes the names.
+  - Runs on the controller alone. When the archives are in the cache it only computes the names.
   - Only the cache on the controller is written, so it builds in check mode too, and a dry run finds the archives.
 author: Celery on Hosts
 options:
@@ -32,6 +32,20 @@ options:
     description: What C(celery -A) takes. Required with O(kind=app).
     type: str
     default: ""
+  lock:
+    description: The application's lock, relative to O(source). Found by its usual names when left out.
+    type: str
+    default: ""
+  include:
+    description: Files, folders and patterns below O(source) that ship although git ignores them.
+    type: list
+    elements: str
+    default: []
+  commands:
+    description: The release commands. A command whose program the release does not have is refused.
+    type: list
+    elements: str
+    default: []
   python_version:
     description: The hosts' Python.
     type: str
@@ -64,11 +78,9 @@ EXAMPLES = r"""
     source: "{{ celery_app_source }}"
     app: "{{ celery_app }}"
     python_version: "3.13"
-    runtime: "{{ playbook_dir }}/../runtime"
-    output: "{{ playbook_dir }}/../.cache/releases"
-  delegate_to: localhost
+    runtime: "{{ role_path }}/../../runtime"
+    output: "{{ celery_build_dir }}"
   run_once: true
-  become: false
   register: release
 """
 
@@ -85,63 +97,13 @@ release_archive:
   description: Path of the release's tar.gz, whose top folder is the release_id.
   type: str
   returned: success
+left_out:
+  description: What of the application's folder is not in the release, caches and the like not counted.
+  type: list
+  elements: str
+  returned: success
 deps_archive:
   description: Path of the packages' tar.gz, whose top folder is the deps_id.
   type: str
   returned: success
-advice:
-  description: What to do about the failure.
-  type: str
-  returned: failure
 """
-
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.release import (
-    ReleaseError,
-    Request,
-    build,
-)
-
-
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "source": {"type": "path", "required": True},
-            "output": {"type": "path", "required": True},
-            "kind": {"type": "str", "choices": ["app", "packages"], "default": "app"},
-            "app": {"type": "str", "default": ""},
-            "python_version": {"type": "str", "default": "3.13"},
-            "platform": {"type": "str", "choices": ["x86_64", "aarch64"], "default": "x86_64"},
-            "runtime": {"type": "path"},
-            "install_root": {"type": "path", "default": "/opt/celery"},
-            "uv": {"type": "path", "default": "uv"},
-            "keep": {"type": "int", "default": 8},
-        },
-        required_if=[("kind", "app", ["app", "runtime"])],
-        supports_check_mode=True,
-    )
-    given = dict(module.params)
-    for name in ("source", "output", "runtime"):
-        given[name] = Path(given[name]).resolve() if given[name] else None
-    try:
-        result = build(Request(**given))
-    except ReleaseError as error:
-        module.fail_json(msg=f"{error.message}\n{error.advice}".rstrip(), advice=error.advice)
-    except OSError as error:
-        module.fail_json(msg=f"The release was not built: {error}", advice="Check the disk and the folder's mode.")
-    for note in result.warnings:
-        module.warn(note)
-    module.exit_json(
-        changed=result.changed,
-        release_id=result.release_id,
-        deps_id=result.deps_id,
-        release_archive=str(result.release_archive),
-        deps_archive=str(result.deps_archive),
-        warnings_list=result.warnings,
-    )
-
-
-if __name__ == "__main__":
-    main()

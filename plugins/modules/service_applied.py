@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Ansible module: a systemd service that runs with the configuration its files hold now."""
+"""Ansible module: make a systemd service run with the present content of its files."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: service_applied
-short_description: A systemd service that runs with the configuration that its files hold now
+short_description: Make a systemd service run with the present content of its files
 description:
-  - Remembers what a service's files held when it was last started, restarted or reloaded by this module. When they hold
-    something else, O(on_change) is done. A handler would forget that when a deployment is interrupted; this does not.
-  - A service that does not run is started, and one that runs but was never seen before is restarted.
-  - What it remembers is there, without any file, from before it writes the first one, and says whose service it is
-    (M(celery_on_hosts.platform.host_conflicts)).
+  - Records a digest of a service's files whenever this module starts, restarts or reloads the service. When the files
+    differ from that, O(on_change) is done. Unlike a handler, this survives an interrupted deployment.
+  - A stopped service is started. A service that runs and has no record is restarted.
+  - The record is written, empty, before the first file. So it also tells
+    M(celery_on_hosts.platform.host_conflicts) that the service belongs to the platform.
+  - What was at each path of O(configuration) before is kept beside the records, for
+    M(celery_on_hosts.platform.removal).
   - With nothing to do it costs one call of systemctl.
 author: Celery on Hosts
 options:
@@ -84,7 +86,7 @@ options:
     type: bool
     default: true
   wait:
-    description: Wait until systemd says that it is done. Otherwise the job is queued and a later task sees the outcome.
+    description: Wait until systemd has finished. Otherwise the job is queued, and a later task sees the outcome.
     type: bool
     default: true
   wait_for:
@@ -97,7 +99,7 @@ options:
     type: int
     default: 60
   stamps:
-    description: The folder on the host that remembers what was applied.
+    description: The folder on the host for the records.
     type: path
     default: /var/lib/celery-platform/applied
 """
@@ -128,35 +130,32 @@ changed_files:
   returned: always
   type: list
   elements: str
-advice:
-  description: What to do about the failure.
-  returned: failure
-  type: str
 """
 
 import hashlib
 import json
-import os
 import socket
 import stat
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.files import (
     ARGUMENT_SPEC,
     FilesError,
     SilentModule,
     bring,
 )
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import ORIGINALS, STAMPS
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.originals import Originals
 
 SHOWN = ("ActiveState", "UnitFileState", "NeedDaemonReload", "LoadState")
 
 
 class ServiceError(Exception):
-    """The service cannot be brought to run; `advice` says what to do."""
+    """The service does not run; `advice` says what to do."""
 
     def __init__(self, message: str, advice: str) -> None:
         super().__init__(message)
@@ -174,7 +173,7 @@ def digest(path: Path) -> str:
 
 
 def digests(paths: list[str]) -> dict[str, str]:
-    """Return the digest of each file, those in folders included. A folder that is missing counts as empty."""
+    """Return the digest of each file, including those in folders. A missing folder counts as empty."""
     found = {}
     for path in paths:
         files = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
@@ -183,7 +182,7 @@ def digests(paths: list[str]) -> dict[str, str]:
 
 
 def read_stamp(path: Path) -> dict[str, str] | None:
-    """Return what was applied last, or None where nothing is known."""
+    """Return the files' digests that were last applied, None where there is no record."""
     try:
         stamp = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -192,16 +191,13 @@ def read_stamp(path: Path) -> dict[str, str] | None:
 
 
 def write_stamp(path: Path, found: dict[str, str]) -> None:
-    """Remember what was applied: whole or not at all, readable by root only."""
+    """Record the files' digests that were applied, readable by root only."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(found, file, indent=1)
-    Path(temporary).rename(path)
+    atomic.write(path, json.dumps(found, indent=1))
 
 
 def still_named(before: dict[str, str] | None, paths: list[str]) -> dict[str, str] | None:
-    """Return what was applied of these files and folders: one that is named no more has another owner now."""
+    """Return the record without files that this unit no longer manages."""
     if before is None:
         return None
     return {path: value for path, value in before.items() if {path, *map(str, Path(path).parents)} & set(paths)}
@@ -214,7 +210,7 @@ def differing(before: dict[str, str] | None, after: dict[str, str]) -> list[str]
 
 
 def wanted_action(changed: list[str], params: dict[str, Any]) -> str | None:
-    """Return what makes the service take up the changed files: the most thorough of what each asks for, or None."""
+    """Return the action that applies the changed files, the most thorough of those asked for; None for no action."""
     asked = {entry["dest"]: entry["on_change"] or params["on_change"] for entry in params["configuration"]}
     found = {asked.get(path, params["on_change"]) for path in changed}
     return next((action for action in ("restart", "reload", "command") if action in found), None)
@@ -226,7 +222,7 @@ def plan(unit: dict[str, str], params: dict[str, Any], action: str | None) -> li
     Args:
         unit: what `systemctl show` says.
         params: the module's parameters.
-        action: what makes the service take up its files, None where it has.
+        action: what applies changed files, None where none changed.
     """
     actions = []
     if unit["NeedDaemonReload"] == "yes" or unit["LoadState"] == "not-found":
@@ -243,7 +239,7 @@ def plan(unit: dict[str, str], params: dict[str, Any], action: str | None) -> li
         actions += ["reset-failed"] if unit["ActiveState"] == "failed" else []
         actions.append("start")
     elif action:
-        # what is not up yet cannot reload
+        # a service that is still starting cannot reload
         actions.append("restart" if action == "reload" and unit["ActiveState"] == "activating" else action)
     return actions
 
@@ -258,7 +254,11 @@ def address(text: str) -> tuple[int, Any]:
 
 
 class Systemd:
-    """The calls of systemctl that one service needs."""
+    """Call systemctl for one service.
+
+    Args:
+        name: the unit.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name if "." in name else f"{name}.service"
@@ -359,27 +359,64 @@ def run(systemd: Systemd, actions: list[str], params: dict[str, Any]) -> None:
             systemd.call("systemctl", action, *queue, systemd.name)
 
 
+ARGUMENTS: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "configuration": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": ARGUMENT_SPEC | {"on_change": {"type": "str", "choices": ["restart", "reload", "command", "none"]}},
+    },
+    "files": {"type": "list", "elements": "path", "default": []},
+    "on_change": {"type": "str", "choices": ["restart", "reload", "command"], "default": "restart"},
+    "command": {"type": "list", "elements": "str", "default": []},
+    "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+    "enabled": {"type": "bool", "default": True},
+    "wait": {"type": "bool", "default": True},
+    "wait_for": {"type": "str"},
+    "timeout": {"type": "int", "default": 60},
+    "stamps": {"type": "path", "default": STAMPS},
+}
+
+
+def apply(systemd: Systemd, unit: dict[str, str], params: dict[str, Any], action: str | None) -> list[str]:
+    """Bring a unit to the wanted state, and wait until the service accepts connections.
+
+    Args:
+        systemd: calls systemctl.
+        unit: what `systemctl show` says.
+        params: the module's parameters.
+        action: what applies changed files, None where none changed.
+
+    Returns:
+        The actions that were done.
+
+    Raises:
+        ServiceError: the unit is masked or missing, an action failed, or nothing accepts connections in time.
+    """
+    first: list[str] = []
+    if unit["LoadState"] == "masked":
+        raise ServiceError(f"{systemd.name} is masked.", f"If nobody wants that: systemctl unmask {systemd.name}")
+    if unit["LoadState"] == "not-found":  # a new unit file is known after the reload
+        first = ["daemon-reload"]
+        systemd.call("systemctl", "daemon-reload")
+        unit = systemd.show()
+        if unit["LoadState"] == "not-found":
+            raise ServiceError(
+                f"There is no unit {systemd.name} on this host.",
+                "Install its package, or write its unit file, first.",
+            )
+    actions = plan(unit, params, action)
+    run(systemd, actions, params)
+    if params["wait_for"] and {"start", "restart", "reload", "command"} & set(actions):
+        systemd.wait_for(params["wait_for"], params["timeout"])
+    return [*first, *(action for action in actions if action not in first)]
+
+
 def main() -> None:
+    """Run the module."""
     module = SilentModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "configuration": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": ARGUMENT_SPEC
-                | {"on_change": {"type": "str", "choices": ["restart", "reload", "command", "none"]}},
-            },
-            "files": {"type": "list", "elements": "path", "default": []},
-            "on_change": {"type": "str", "choices": ["restart", "reload", "command"], "default": "restart"},
-            "command": {"type": "list", "elements": "str", "default": []},
-            "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
-            "enabled": {"type": "bool", "default": True},
-            "wait": {"type": "bool", "default": True},
-            "wait_for": {"type": "str"},
-            "timeout": {"type": "int", "default": 60},
-            "stamps": {"type": "path", "default": "/var/lib/celery-platform/applied"},
-        },
+        argument_spec=ARGUMENTS,
         required_if=[("on_change", "command", ["command"])],
         supports_check_mode=True,
     )
@@ -387,17 +424,21 @@ def main() -> None:
     systemd = Systemd(params["name"])
     stamp = Path(params["stamps"]) / f"{systemd.name}.json"
     stamped = read_stamp(stamp)
-    if stamped is None and not module.check_mode:
-        write_stamp(stamp, {})
     try:
+        if not module.check_mode:
+            paths = [entry["dest"] for entry in params["configuration"]]
+            originals = Originals(stamp.parent.parent / Path(ORIGINALS).name, systemd.name)
+            originals.keep(paths, systemd.show() if stamped is None else None)
+        if stamped is None and not module.check_mode:
+            write_stamp(stamp, {})
         written, diffs = bring(params["configuration"], module.check_mode)
-    except FilesError as error:
+    except (FilesError, OSError) as error:
         module.fail_json(msg=str(error))
     ours = [entry["dest"] for entry in params["configuration"] if entry["on_change"] != "none"]
     found = digests([*params["files"], *ours])
     before = still_named(stamped, [*params["files"], *ours])
     unit = systemd.show()
-    # in check mode nothing was written: what would be counts as changed
+    # In check mode nothing was written: count the files that would be.
     changed_files = sorted({*differing(before, found), *(path for path in written if path in ours)})
     if any(path.startswith("/etc/systemd/") for path in [*changed_files, *written]):
         unit["NeedDaemonReload"] = "yes"  # systemd does not always see a drop-in of a unit that it has not loaded yet
@@ -413,26 +454,11 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(**result)
     try:
-        if unit["LoadState"] == "masked":
-            raise ServiceError(f"{systemd.name} is masked.", f"If nobody wants that: systemctl unmask {systemd.name}")
-        if unit["LoadState"] == "not-found":  # a unit file that is new: what it is shows after the reload
-            systemd.call("systemctl", "daemon-reload")
-            unit = systemd.show()
-            if unit["LoadState"] == "not-found":
-                raise ServiceError(
-                    f"There is no unit {systemd.name} on this host.",
-                    "Install its package, or write its unit file, first.",
-                )
-            actions = plan(unit, params, action)
-            result["actions"] = ["daemon-reload", *(action for action in actions if action != "daemon-reload")]
-        run(systemd, actions, params)
-        active = any(action in ("start", "restart", "reload", "command") for action in actions)
-        if active and params["wait_for"]:
-            systemd.wait_for(params["wait_for"], params["timeout"])
+        result["actions"] = apply(systemd, unit, params, action)
         if before != found and params["state"] == "started":
             write_stamp(stamp, found)
     except ServiceError as error:
-        module.fail_json(msg=f"{error}\nWhat to do: {error.advice}", advice=error.advice)
+        module.fail_json(msg=f"{error}\nWhat to do: {error.advice}")
     module.exit_json(**result)
 
 

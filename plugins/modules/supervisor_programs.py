@@ -1,20 +1,20 @@
 #!/usr/bin/python
-"""Ansible module: the supervisord programs of one owner, a file each, each restarted only when its own file changed."""
+"""Ansible module: write one owner's supervisord programs, and restart only those whose own files changed."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: supervisor_programs
-short_description: The supervisord programs of one owner, a file each, each restarted only when its own file changed
+short_description: Run one owner's supervisord programs, and restart only those whose own files changed
 description:
   - Writes each C([program:NAME]) section of O(content) to a file of its own in supervisord's C(conf.d), removes the
     files of programs that the same owner has no more, and makes the running supervisord match.
   - Works as C(supervisorctl update) does, but stops all the programs that have to stop at once, so that several
     workers finish what they hold side by side.
-  - A program of O(handover) is never away. Its old process goes on under the name C(NAME-leaving-PID) until all new
-    ones are ready, and is stopped then, without being waited for. Where one does not get ready, or dies again and again
-    before it is, all of them are taken back.
-  - Compares with what runs, not with what this run wrote, so that a deployment which was interrupted is finished.
+  - A program of O(handover) runs without a gap. Its old process is renamed to C(NAME-leaving-PID) and runs until all
+    new processes are ready. Then it is told to stop, and the module does not wait for that. Where a new process does
+    not get ready, or dies several times before it is, all new processes are stopped and the old ones keep running.
+  - Compares with what runs, not with what this run wrote, so that the next run finishes an interrupted one.
 options:
   owner:
     description: Whose programs these are. Written at the top of each file; files of other owners are left alone.
@@ -26,7 +26,7 @@ options:
         out.
     type: str
   restart:
-    description: Programs that are restarted, or handed over, also when their files are as they were.
+    description: Programs that are restarted, or handed over, although their files did not change.
     type: list
     elements: str
     default: []
@@ -40,8 +40,8 @@ options:
     default: /run/supervisor.sock
   handover:
     description:
-      - Programs of which the new process is up before the old one goes, and the file in which each says that it is
-        ready, as JSON with its C(pid) and C(connected).
+      - Programs whose new process is ready before the old one is stopped, and the file of each program's heartbeat,
+        JSON with C(pid) and C(connected).
       - supervisord has to have the extension C(supervisor_handover) of the role C(supervisor).
     type: dict
     default: {}
@@ -51,7 +51,7 @@ options:
     default: 60
   keep:
     description:
-      - Keep the owner's files in this folder before they change. Those that are kept there already stay.
+      - Keep the owner's files in this folder before they change. Files that are already kept are not replaced.
       - Nothing is kept when it is empty.
     type: path
     default: ""
@@ -59,6 +59,10 @@ options:
     description: Seconds to wait for programs to stop. Longer than the longest C(stopwaitsecs).
     type: int
     default: 900
+  log_folder:
+    description: Where the programs' logs are. The message about a program that does not get ready quotes its log.
+    type: path
+    default: /var/log/celery
 author:
   - Celery on Hosts
 """
@@ -77,7 +81,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: The programs whose files changed, also where this failed (in check mode, that would change).
+  description: The programs whose files changed, also on failure (in check mode, that would change).
   returned: always
   type: list
   elements: str
@@ -94,17 +98,18 @@ import os
 import re
 import shutil
 import socket
-import tempfile
 import time
 import xmlrpc.client
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic, logs
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import LOGS
 
 STOPPED = {"STOPPED", "EXITED", "FATAL"}
 LEAVING = "-leaving-"
-BAD_NAME, STILL_RUNNING = 10, 91  # of supervisord's faults
-DEATHS = 3  # of a new process, after which it is not waited for any more
+BAD_NAME, STILL_RUNNING = 10, 91  # codes of supervisord's faults
+DEATHS = 3  # of a new process, after which the module stops waiting
 
 
 class _Transport(xmlrpc.client.Transport):
@@ -122,10 +127,15 @@ class _Transport(xmlrpc.client.Transport):
 
 
 def split(content: str, owner: str) -> dict[str, str]:
-    """The text of each program's file, by program name.
+    """Return the text of each program's file, by program name.
 
-    Raises ValueError for a section that is no program, text but comments before the first section or two programs of
-    one name.
+    Args:
+        content: sections in supervisord's format.
+        owner: whose programs these are.
+
+    Raises:
+        ValueError: a section is no program, two programs have one name, or there is text before the first section
+            that is no comment.
     """
     header = f"; Managed by Ansible for {owner}. Changes here are lost.\n"
     files: dict[str, str] = {}
@@ -142,7 +152,7 @@ def split(content: str, owner: str) -> dict[str, str]:
 
 
 def read_owned(directory: str, owner: str) -> dict[str, str]:
-    """The files that are there for this owner, by program name."""
+    """Return the text of the owner's files, by program name."""
     header = f"; Managed by Ansible for {owner}."
     found: dict[str, str] = {}
     for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
@@ -155,22 +165,18 @@ def read_owned(directory: str, owner: str) -> dict[str, str]:
 
 
 def write(directory: str, programs: dict[str, str]) -> None:
-    """Write each program's file, whole or not at all."""
+    """Write each program's file atomically."""
     for name, text in programs.items():
-        handle, temporary = tempfile.mkstemp(dir=directory, prefix=".new-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o644)
-        os.rename(temporary, os.path.join(directory, f"{name}.conf"))
+        atomic.write(os.path.join(directory, f"{name}.conf"), text, mode=0o644)
 
 
 def keep(folder: str, programs: dict[str, str]) -> None:
-    """Keep each program's file in a folder, all or none; those that are kept there already stay."""
+    """Keep all files in a folder, or none. Files that are already kept are not replaced."""
     if os.path.isdir(folder):
         return
     os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
     beside = f"{folder}.new"
-    shutil.rmtree(beside, ignore_errors=True)  # of one that was killed
+    shutil.rmtree(beside, ignore_errors=True)  # left by a run that was killed
     os.mkdir(beside)
     write(beside, programs)
     os.rename(beside, folder)
@@ -184,19 +190,34 @@ class Programs:
         timeout: seconds that a program may take to stop.
         handover: see the module's option.
         ready_timeout: seconds that a program may take to get ready.
+        log_folder: where the programs' logs are.
     """
 
-    def __init__(self, server: Any, timeout: float, handover: dict[str, str], ready_timeout: float) -> None:
+    def __init__(
+        self, server: Any, timeout: float, handover: dict[str, str], ready_timeout: float, log_folder: str = LOGS
+    ) -> None:
         self.supervisor, self.handover = server.supervisor, server.handover
         self.timeout = timeout
         self.files = handover
         self.ready_timeout = ready_timeout
+        self.log_folder = log_folder
 
     def apply(self, wanted: set[str], restart: set[str], stale: list[str], directory: str) -> dict[str, str]:
-        """Make the running supervisord match its files, for these programs only, and say what was done to each.
+        """Make the running supervisord match its files, for these programs only.
 
-        A stale program's file goes last, so that a run which is interrupted is finished by the next.
-        Raises TimeoutError when a program does not stop, or does not get ready, in time.
+        Files of stale programs are removed last, so that the next run finishes an interrupted one.
+
+        Args:
+            wanted: the owner's programs.
+            restart: those to restart although their files did not change.
+            stale: those to remove.
+            directory: the folder of the files.
+
+        Returns:
+            What was done, by program.
+
+        Raises:
+            TimeoutError: a program does not stop, or does not get ready, in time.
         """
         added, changed = (sorted(wanted & set(names)) for names in self.supervisor.reloadConfig()[0][:2])
         state = {one["group"]: one for one in self.supervisor.getAllProcessInfo()}
@@ -207,7 +228,7 @@ class Programs:
             for name in changed
             if name in self.files and state[name]["statename"] == "RUNNING"
         }
-        # First those that can be taken back: where that is needed, nothing else was touched.
+        # Hand over first: when that has to be undone, no other program was touched.
         for name, leaving in handed.items():
             self.handover.rename(name, leaving)
             self.supervisor.addProcessGroup(name)
@@ -218,7 +239,7 @@ class Programs:
         for name in added:
             self.supervisor.addProcessGroup(name)
         self._wait_until_stopped(set(stopping) | set(removed), set(stopping))
-        for one in self.supervisor.getAllProcessInfo():  # of a run that was interrupted
+        for one in self.supervisor.getAllProcessInfo():  # left by an interrupted run
             if one["statename"] == "RUNNING" and one["group"].rpartition(LEAVING)[0] in wanted:
                 self._stop(one["group"])
         for name in stale:
@@ -229,12 +250,12 @@ class Programs:
         return done
 
     def _wait_until_stopped(self, waiting: set[str], again: set[str]) -> None:
-        """Wait for programs, and start those of ``again`` with what their files say now."""
+        """Wait until programs have stopped, and start those of `again` by their present files."""
         deadline = time.monotonic() + self.timeout
         while waiting:
             infos = self.supervisor.getAllProcessInfo()
             stopping = {one["group"] for one in infos if one["statename"] not in STOPPED}
-            # Each goes on as soon as it has stopped: one that stops slowly holds up nobody else.
+            # A program that stops slowly does not delay the others.
             for name in sorted(waiting - stopping):
                 if not self._remove(name):
                     continue
@@ -247,7 +268,7 @@ class Programs:
                 time.sleep(0.02)
 
     def _remove(self, name: str) -> bool:
-        """Remove a program that has stopped, and say whether it had: one that ended by itself may just be back."""
+        """Remove a program that has stopped, and return whether it had: supervisord may have just started it again."""
         try:
             self.supervisor.removeProcessGroup(name)
         except xmlrpc.client.Fault as fault:
@@ -258,7 +279,7 @@ class Programs:
         return True
 
     def _wait_until_ready(self, handed: dict[str, str]) -> None:
-        """Wait until all new processes are ready, then stop the old ones; take all back if one does not get ready."""
+        """Wait until all new processes are ready, then stop the old ones; undo the handover if one is not."""
         waiting, started = set(handed), time.monotonic()
         seen: dict[str, set[int]] = {name: set() for name in handed}
         while any(len(seen[name]) <= DEATHS for name in waiting) and time.monotonic() < started + self.ready_timeout:
@@ -274,24 +295,25 @@ class Programs:
                 self._stop(leaving)
             return
         waited = time.monotonic() - started
+        said = logs.ends(sorted(waiting), self.log_folder)
         for name in handed:
             self.supervisor.stopProcessGroup(name, False)
         self._wait_until_stopped(set(handed), set())
         for name, leaving in handed.items():
             self.handover.rename(leaving, name)
-        names = ", ".join(sorted(waiting))
-        raise TimeoutError(f"not ready after {waited:.0f} s: {names} (its log says why); the old processes go on")
+        problem = f"not ready after {waited:.0f} s: {', '.join(sorted(waiting))}; the old processes keep running"
+        raise TimeoutError("\n".join([problem, *([said] if said else [])]))
 
     def _stop(self, leaving: str) -> None:
         try:
             self.supervisor.stopProcessGroup(leaving, False)
         except xmlrpc.client.Fault as fault:
-            if fault.faultCode != BAD_NAME:  # it has ended by itself, and was forgotten
+            if fault.faultCode != BAD_NAME:  # the process has ended, and supervisord has forgotten it
                 raise
 
 
 def ready(file: str, pid: int) -> bool:
-    """Whether a process has said in its file that it is ready."""
+    """Return whether a process's heartbeat says that it is connected."""
     try:
         with open(file, encoding="utf-8") as said:
             report = json.load(said)
@@ -300,20 +322,24 @@ def ready(file: str, pid: int) -> bool:
     return report.get("pid") == pid and bool(report.get("connected"))
 
 
+ARGUMENTS: dict[str, Any] = {
+    "owner": {"type": "str", "required": True},
+    "content": {"type": "str"},
+    "restart": {"type": "list", "elements": "str", "default": []},
+    "directory": {"type": "path", "default": "/etc/supervisor/conf.d"},
+    "socket": {"type": "path", "default": "/run/supervisor.sock"},
+    "handover": {"type": "dict", "default": {}},
+    "keep": {"type": "path", "default": ""},
+    "ready_timeout": {"type": "int", "default": 60},
+    "timeout": {"type": "int", "default": 900},
+    "log_folder": {"type": "path", "default": LOGS},
+}
+
+
 def main() -> None:
-    """Entry point of the module."""
+    """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "owner": {"type": "str", "required": True},
-            "content": {"type": "str"},
-            "restart": {"type": "list", "elements": "str", "default": []},
-            "directory": {"type": "path", "default": "/etc/supervisor/conf.d"},
-            "socket": {"type": "path", "default": "/run/supervisor.sock"},
-            "handover": {"type": "dict", "default": {}},
-            "keep": {"type": "path", "default": ""},
-            "ready_timeout": {"type": "int", "default": 60},
-            "timeout": {"type": "int", "default": 900},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     options = module.params
@@ -342,10 +368,14 @@ def main() -> None:
         keep(options["keep"], found)
     write(options["directory"], differing)
     server = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(options["socket"]))
-    programs = Programs(server, options["timeout"], options["handover"], options["ready_timeout"])
+    programs = Programs(
+        server, options["timeout"], options["handover"], options["ready_timeout"], options["log_folder"]
+    )
     try:
         done = programs.apply(set(wanted), restart, stale, options["directory"])
-    except (OSError, xmlrpc.client.Fault, TimeoutError) as error:
+    except TimeoutError as error:
+        module.fail_json(msg=str(error), files=[*differing, *stale])
+    except (OSError, xmlrpc.client.Fault) as error:
         module.fail_json(
             msg=f"supervisord on {options['socket']}: {error}. See `systemctl status supervisor`, "
             "`supervisorctl status` and /var/log/supervisor/supervisord.log, then deploy again.",

@@ -1,28 +1,28 @@
-"""What sources import, remembered from run to run."""
+"""Remember what sources import, from run to run."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic
+
 Import = tuple[int, str, tuple[str, ...]]
 
 
 class KnownImports:
-    """In place of compiling a source and looking at its code, in every run, to see what it imports.
+    """Find what a source imports without compiling the source in every run.
 
-    Each source has a file, named by a digest of it: a change makes another.
+    The imports of each source are kept in a file that is named by the source's digest.
 
     Args:
-        folder: where the files are. That it cannot be written to is no error: it is only slower.
-        of_code: level, module and names of each import of a code object.
+        folder: where the files are. When the folder cannot be written to, every run compiles.
+        of_code: returns level, module and names of each import of a code object.
     """
 
     def __init__(self, folder: Path, of_code: Callable[[CodeType], Iterable[Import]]) -> None:
@@ -30,14 +30,14 @@ class KnownImports:
         self.of_code = of_code
 
     def compile(self, source: bytes | str, *_: Any) -> bytes:
-        """In place of Python's ``compile``: the source itself."""
+        """Return the source itself, for callers that pass the result to `of` and would compile it."""
         return source.encode() if isinstance(source, str) else source
 
     def of(self, source: bytes) -> list[Import]:
-        """In place of ``of_code``, for a source.
+        """Return the imports of a source.
 
         Raises:
-            SyntaxError: It is no Python.
+            SyntaxError: the source is not valid Python.
         """
         known = self.folder / hashlib.sha256(source).hexdigest()
         with contextlib.suppress(OSError, ValueError):
@@ -45,8 +45,5 @@ class KnownImports:
         found = list(self.of_code(compile(source, "<source>", "exec", dont_inherit=True)))
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.folder)
-            with os.fdopen(handle, "w") as file:
-                json.dump(found, file)
-            Path(temporary).rename(known)
+            atomic.write(known, json.dumps(found))
         return found

@@ -1,4 +1,4 @@
-"""The platform's time limits, which are for tasks that have no limit of their own.
+"""The platform's time limits, for tasks that have no limit of their own.
 
 They belong to the worker and not to the settings that tasks are made with. There, they would go into each message and
 be taken for the application's: Celery refuses to send a task whose soft limit is longer than its hard limit, and the
@@ -12,20 +12,26 @@ limit came late.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from celery import bootsteps
 
+from .couplings import TIME_LIMITS
+from .upstream import replace
+
 
 class Limits(bootsteps.StartStopStep):
-    """The worker's step that sets its limits before the pool is made: the application's, its arguments', or ours."""
+    """Sets a worker's limits before its pool is made: the application's, its arguments', or the platform's."""
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self.enabled = False  # there is nothing to start or stop
+        if not TIME_LIMITS.fits():
+            return
         conf, settings = worker.app.conf, worker.app.loader.platform.settings
-        # Celery before 5.7 makes no task with these: they are the worker's there, below its arguments.
+        # Celery before 5.7 makes no task with these settings: there they are the worker's, below its arguments.
         if conf.task_time_limit:
             worker.time_limit, worker.soft_time_limit = conf.task_time_limit, conf.task_soft_time_limit
         elif conf.task_soft_time_limit:
@@ -38,12 +44,13 @@ class Limits(bootsteps.StartStopStep):
 
 def install() -> None:
     """Change the prefork pool of this process. Idempotent."""
-    from celery.concurrency.prefork import TaskPool
+    if TIME_LIMITS.fits():
+        from celery.concurrency.prefork import TaskPool
 
-    plain = TaskPool.apply_async
-    if hasattr(plain, "__wrapped__"):
-        return
+        replace(TaskPool, "apply_async", _drop_foreign_soft_limit)
 
+
+def _drop_foreign_soft_limit(plain: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(plain)
     def apply_async(
         self: Any, *args: Any, timeout: float | None = None, soft_timeout: float | None = None, **options: Any
@@ -55,4 +62,4 @@ def install() -> None:
                 job._soft_timeout = 0  # None would be the pool's own
         return job
 
-    TaskPool.apply_async = apply_async
+    return apply_async

@@ -1,7 +1,7 @@
-"""Signs of life of workers and beat: one small file a program, written every few seconds.
+"""Heartbeats of workers and beat: one small file a program, written every few seconds.
 
-The files need no broker, so they tell a dead process from a broker that is away: ``/run/celery/<program>.json``, or in
-the folder that ``CELERY_RUN_DIR`` names. Only programs that supervisor started (``CELERY_PROGRAM``) write one.
+The files need no broker, so they tell a dead process from a broker that is away. They are ``<program>.json`` in
+``names.run_dir()``. Only programs that supervisor started (``CELERY_PROGRAM``) write one.
 """
 
 from __future__ import annotations
@@ -13,63 +13,62 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from celery import bootsteps, signals
 from celery.utils.log import get_logger
 from celery.worker import state
 
-from . import canary
+from . import canary, names, own_queues, processes, upstream
+from .couplings import BEAT_TICK
+from .files import read_object, write_atomically
 from .release import RELEASE
 
-INTERVAL = 5.0
+INTERVAL = 5.0  # seconds
 
 logger = get_logger(__name__)
 
 
-def run_dir() -> Path:
-    """The folder of the files."""
-    return Path(os.environ.get("CELERY_RUN_DIR") or "/run/celery")
-
-
 class Reporter:
-    """Writes a program's file from a thread of its own, until the process ends.
+    """Writes a program's heartbeat from a thread of its own, until the process ends.
 
     A thread, because the main loop stands still while the broker is away (and, in a solo worker, while a task runs).
+
+    Args:
+        program: supervisor's name of the program.
+        kind: ``worker`` or ``beat``.
+        describe: called for each heartbeat; returns what it holds besides the common fields.
     """
 
     def __init__(self, program: str, kind: str, describe: Callable[[], dict[str, Any]]) -> None:
-        """Prepare, write nothing yet.
-
-        Args:
-            program: supervisor's name of the program.
-            kind: ``worker`` or ``beat``.
-            describe: called for each report; returns what it holds besides the common fields.
-        """
-        self.path = run_dir() / f"{program}.json"
+        self.path = names.heartbeat_file(program)
         self.describe = describe
         self.pid = os.getpid()
-        self.common = {"program": program, "kind": kind, "pid": self.pid, "release": RELEASE, "started": time.time()}
+        self.common: dict[str, Any] = {
+            "program": program,
+            "kind": kind,
+            "pid": self.pid,
+            "release": RELEASE,
+            "started": time.time(),
+            "left_out": sorted(upstream.left_out.values()),
+        }
         self.wake = threading.Event()
         self._lock = threading.Lock()
         self._failed = self._ended = False
 
     def start(self) -> None:
-        """Write the first report now, and one every INTERVAL seconds from now on."""
+        """Write the first heartbeat now, and one every INTERVAL seconds from now on."""
         self.write()
         atexit.register(self.remove)
         threading.Thread(target=self._run, name="celery-on-hosts-liveness", daemon=True).start()
 
     def write(self) -> None:
-        """Replace the file in one step. What goes wrong is logged once: a full disk must not stop a worker."""
+        """Replace the file. An error is logged, once until it is over: a full disk must not stop a worker."""
         try:
             report = {**self.common, "heartbeat": time.time(), **self.describe()}
-            scratch = self.path.with_name(f".{self.path.name}.{self.pid}")
             with self._lock:
-                if not self._ended and not self._succeeded():
-                    scratch.write_text(json.dumps(report), encoding="utf-8")
-                    scratch.replace(self.path)
+                if not self._ended and not self._has_successor():
+                    write_atomically(self.path, json.dumps(report))
         except Exception as error:
             if not self._failed:
                 self._failed = True
@@ -77,21 +76,19 @@ class Reporter:
         else:
             self._failed = False
 
-    def _succeeded(self) -> bool:
-        """Whether a younger process of the same program lives: it is handed over, and the report is that one's."""
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            other = json.loads(self.path.read_text(encoding="utf-8"))
-            younger = other["pid"] != self.pid and other["started"] > self.common["started"]
-            return bool(younger and Path(f"/proc/{other['pid']}").exists())
-        return False
+    def _has_successor(self) -> bool:
+        """Return whether a younger process of the program lives: this one is handed over, the file is the other's."""
+        other = read_object(self.path)
+        younger = other.get("pid") != self.pid and other.get("started", 0) > self.common["started"]
+        return younger and processes.exists(other["pid"])
 
     def remove(self) -> None:
-        """Take the file away at the end of the process that made it, unless its successor already wrote one."""
+        """Remove the file at the end of the process that made it, unless its successor already wrote one."""
         if os.getpid() != self.pid:
             return
-        with self._lock, contextlib.suppress(OSError, ValueError, KeyError):
+        with self._lock, contextlib.suppress(OSError):
             self._ended = True
-            if json.loads(self.path.read_text(encoding="utf-8"))["pid"] == self.pid:
+            if read_object(self.path).get("pid") == self.pid:
                 self.path.unlink()
 
     def _run(self) -> None:
@@ -102,7 +99,7 @@ class Reporter:
 
 
 class WorkerLiveness(bootsteps.StartStopStep):
-    """The worker's step that reports it."""
+    """The worker's step that sends its heartbeat."""
 
     label = "Liveness"
 
@@ -112,16 +109,16 @@ class WorkerLiveness(bootsteps.StartStopStep):
         self.loop = time.time()
 
     def include_if(self, worker: Any) -> bool:
-        """Only in a program of supervisor's; a worker started by hand must not pass for it."""
-        return bool(os.environ.get("CELERY_PROGRAM"))
+        """Return whether supervisor started the worker; a worker that was started by hand must not pass for it."""
+        return bool(names.program())
 
     def start(self, worker: Any) -> None:
-        """Start to report. A worker in a thread must not pass for the program, of the web side for one."""
+        """Begin. A worker in a thread, of the web side for example, must not pass for the program."""
         if not in_main_thread():
             return
-        reporter = Reporter(os.environ["CELERY_PROGRAM"], "worker", self.describe)
+        reporter = Reporter(names.program(), "worker", self.describe)
         reporter.start()
-        # Ready is worth telling at once: a deployment waits for it.
+        # Report at once that the worker is ready: a deployment waits for it.
         signals.worker_ready.connect(lambda **_: reporter.wake.set(), weak=False)
 
     def stop(self, worker: Any) -> None:
@@ -130,7 +127,7 @@ class WorkerLiveness(bootsteps.StartStopStep):
     terminate = stop
 
     def describe(self) -> dict[str, Any]:
-        """Say how the worker is.
+        """Return the worker's fields of the heartbeat.
 
         ``loop`` is when its main loop last turned: it stands still while the broker is away, and in a solo worker
         while a task runs. ``connected`` is true while the worker consumes.
@@ -146,7 +143,7 @@ class WorkerLiveness(bootsteps.StartStopStep):
             "state": "running" if running else "stopping",
             "connected": bool(running and tasks and connection and connection.connected),
             "loop": self.loop,
-            "queues": sorted(queue.name for queue in tasks.queues) if tasks else [],
+            "queues": sorted(own_queues.name_of(queue) for queue in tasks.queues) if tasks else [],
             "pool": type(worker.pool).__module__.rpartition(".")[2],
             "concurrency": getattr(worker.pool, "num_processes", None) or worker.concurrency,
             "active": len(state.active_requests),
@@ -159,28 +156,29 @@ class WorkerLiveness(bootsteps.StartStopStep):
 
 
 def in_main_thread() -> bool:
-    """Whether this is the main thread of the process; asked of Linux, for eventlet changes what Python says."""
+    """Return whether this is the main thread of the process, as Linux sees it: eventlet changes what Python says."""
     return threading.get_native_id() == os.getpid()
 
 
 def watch_beat(service: Any) -> None:
-    """Report a beat: alive every few seconds, and when its scheduler last finished a tick.
+    """Send beat's heartbeat, with the time at which its scheduler last finished a tick.
 
     Args:
         service: the ``celery.beat.Service`` that is about to start.
     """
-    program = os.environ.get("CELERY_PROGRAM")
+    program = names.program()
     if not program or not in_main_thread() or _is_child():
-        return  # by hand, or embedded in a worker (-B), whose file it is
+        return  # started by hand, or embedded in a worker (-B), whose file it is
     report: dict[str, Any] = {"app": service.app.main, "last_tick": time.time(), "interval": 0.0}
-    scheduler_tick = service.scheduler.tick
+    if BEAT_TICK.fits():
+        scheduler_tick = service.scheduler.tick
 
-    def tick(*args: Any, **kwargs: Any) -> Any:
-        interval = scheduler_tick(*args, **kwargs)
-        report.update(last_tick=time.time(), interval=float(interval or 0))
-        return interval
+        def tick(*args: Any, **kwargs: Any) -> Any:
+            interval = scheduler_tick(*args, **kwargs)
+            report.update(last_tick=time.time(), interval=float(interval or 0))
+            return interval
 
-    service.scheduler.tick = tick
+        service.scheduler.tick = tick
     Reporter(program, "beat", lambda: dict(report)).start()
 
 

@@ -1,17 +1,17 @@
-"""Redis's transport with a take that no crash can come between.
+"""A transport for Redis that claims a message in one step, so that no crash loses it.
 
-kombu's takes a message with BRPOP and writes down in a second command that it did; a worker that dies in between takes
-the message with it. Here a script does both in one step. All else is where kombu's transport has it (lists by queue
-and priority, ``unacked``, ``unacked_index``), so either transport reads what the other one wrote, Celery's and Redis's
-tools show what they always show, and one can be changed for the other while tasks wait.
+kombu's transport removes a message from its queue with BRPOP and records the delivery in a second command; a worker
+that dies in between loses the message. Here a script does both in one step. Everything else is where kombu's transport
+has it (lists by queue and priority, ``unacked``, ``unacked_index``), so either transport reads what the other wrote,
+Celery's and Redis's tools show what they always show, and one can be changed for the other while tasks wait.
 
 Redis lets no script wait. An idle worker waits for a token beside the queue, which a publish leaves there, and looks
-again each second for producers that leave none (``brpop_timeout``, as in kombu's).
+again each second for messages of producers that leave none (``brpop_timeout``, as in kombu's).
 
-What a worker holds it confirms three times within ``visibility_timeout``, from a thread, so that this may be short and
-a task long. What nobody confirms goes back to its queue, ``delivery_limit`` times, then into the list ``celery.dead``;
-so does what a worker rejects. What a process of the same host held that is no more goes back at once, when a worker
-begins to consume. Times are those of the server's clock.
+A worker confirms its claims three times within ``visibility_timeout``, from a thread, so that this may be short and a
+task long. A claim that nobody confirms returns the message to its queue, ``delivery_limit`` times; then the message
+is dead-lettered, as are the messages that a worker rejects. Claims of dead processes of the same host end at once when
+a worker begins to consume. Times are those of the server's clock.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
-DEAD = "celery.dead"
+from . import own_queues, processes
+from .couplings import REDIS_TRANSPORT
+from .names import DEAD_LETTERS
+from .redis_scripts import ACK, CLAIM, CONFIRM, PUBLISH, RELEASE
+
+REDIS_TRANSPORT.fits()
+
 WAKE = "celery.wake."
 WAKE_SECONDS = 60
 DELIVERIES = "unacked_deliveries"
@@ -45,147 +51,35 @@ ERRORS = tuple(error for errors in redis.get_redis_error_classes() for error in 
 
 logger = get_logger(__name__)
 
-# What all begin with. KEYS: unacked, unacked_index, unacked_deliveries, celery.dead, unacked_holders.
-_COMMON = """
-local unacked, index, deliveries, dead, holders = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local clock = redis.call('TIME')
-local now = string.format('%d.%06d', clock[1], clock[2])
-local function park(message, queue, reason, count)
-  redis.call('RPUSH', dead, '{"message":' .. message .. ',"queue":' .. cjson.encode(queue) ..
-    ',"reason":"' .. reason .. '","count":' .. count .. ',"time":' .. now .. '}')
-end
-"""
-
-# Take the first message of these lists. More KEYS: the lists. ARGV: who takes; for each list its queue, and whether it
-# is acknowledged.
-# A record is what kombu's would be, with the nameless exchange, which every queue is bound to by its name.
-TAKE = (
-    _COMMON
-    + """
-for i = 6, #KEYS do
-  local queue, acknowledged = ARGV[2 * i - 10], ARGV[2 * i - 9] == '1'
-  local message = redis.call('RPOP', KEYS[i])
-  while message do
-    local readable, fields = pcall(cjson.decode, message)
-    local properties = readable and type(fields) == 'table' and fields.properties
-    local tag = type(properties) == 'table' and properties.delivery_tag
-    if tag then
-      if acknowledged then
-        redis.call('HSET', unacked, tag, '[' .. message .. ',"",' .. cjson.encode(queue) .. ']')
-        redis.call('HSET', holders, tag, ARGV[1])
-        redis.call('ZADD', index, now, tag)
-      end
-      return {queue, message, redis.call('HGET', deliveries, tag) or 0}
-    end
-    park(readable and message or cjson.encode(message), queue, 'unreadable', 1)
-    message = redis.call('RPOP', KEYS[i])
-  end
-end
-"""
-)
-
-# ARGV: tags that are done.
-ACK = """
-for _, tag in ipairs(ARGV) do
-  redis.call('ZREM', KEYS[2], tag)
-  redis.call('HDEL', KEYS[1], tag)
-  redis.call('HDEL', KEYS[3], tag)
-  redis.call('HDEL', KEYS[5], tag)
-end
-"""
-
-# ARGV: tags that a worker still holds. At maxmemory too: it adds none.
-CONFIRM = """#!lua flags=allow-oom
-local clock = redis.call('TIME')
-for _, tag in ipairs(ARGV) do
-  redis.call('ZADD', KEYS[2], 'XX', string.format('%d.%06d', clock[1], clock[2]), tag)
-end
-"""
-
-# Give messages back. ARGV: why (lost, left, requeued, returned, rejected), the delivery limit, kombu's separator
-# between a queue's name and a priority, a prefix of keys, the priority steps with commas; then tags, the last one
-# first, for it ends behind the others; or for lost an age in seconds. A server that has just started waits as long for
-# the workers to come back before it calls a message lost. Returns those that kombu's transport recorded, which knows
-# where to.
-RELEASE = (
-    _COMMON
-    + """
-local why, limit, separator, prefix = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local tags = {unpack(ARGV, 6)}
-if why == 'lost' then
-  local age = tonumber(tags[1])
-  local up = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
-  if up < age then return {} end
-  tags = redis.call('ZREVRANGEBYSCORE', index, now - age, '-inf', 'LIMIT', 0, 500)
-end
-local foreign = {}
-for _, tag in ipairs(tags) do
-  local record = redis.call('HGET', unacked, tag)
-  redis.call('HDEL', holders, tag)
-  if not record then
-    redis.call('ZREM', index, tag)
-  else
-    local fields = cjson.decode(record)
-    local queue = fields[3]
-    local tail = ',"",' .. cjson.encode(queue) .. ']'
-    if string.sub(record, -#tail) ~= tail then
-      table.insert(foreign, tag)
-    else
-      local message = string.sub(record, 2, -#tail - 1)
-      redis.call('ZREM', index, tag)
-      redis.call('HDEL', unacked, tag)
-      local count = why == 'returned' and 0 or redis.call('HINCRBY', deliveries, tag, 1)
-      if why == 'rejected' or count >= limit then
-        redis.call('HDEL', deliveries, tag)
-        park(message, queue, why == 'rejected' and why or 'delivery_limit', count)
-      else
-        local priority, step = tonumber(fields[1].properties.priority) or 0, 0
-        for one in string.gmatch(ARGV[5], '%d+') do
-          if tonumber(one) <= priority then step = tonumber(one) end
-        end
-        local list = prefix .. queue .. (step == 0 and '' or separator .. step)
-        redis.call(why == 'requeued' and 'LPUSH' or 'RPUSH', list, message)
-      end
-    end
-  end
-end
-return foreign
-"""
-)
-
-# KEYS: a list, its token. ARGV: a message, how long a token that nobody waits for is kept.
-PUBLISH = """
-redis.call('LPUSH', KEYS[1], ARGV[1])
-redis.call('ZADD', KEYS[2], 0, '')
-redis.call('EXPIRE', KEYS[2], ARGV[2])
-"""
-
 
 class QoS(redis.QoS):
-    """What a channel's consumers hold. It lives on, with a connection of its own, until the last of it is settled."""
+    """The claims of a channel's consumers.
+
+    The object lives on after its channel, with a connection of its own, until the last claim is settled.
+    """
 
     channel: Channel
 
     def __init__(self, channel: Channel, *args: Any, **kwargs: Any) -> None:
         super().__init__(channel, *args, **kwargs)
-        # Its own: a task may end after the connection was given up that brought it.
+        # A connection of its own: a task may end after the connection that delivered it was closed.
         self._client = channel.Client(connection_pool=redis.redis.ConnectionPool(**channel._connparams()))
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """Run one of the scripts on this module's keys."""
+        """Run one of the scripts on the channel's keys."""
         return self._client.eval(script, 5, *self.channel.keys, *arguments)
 
     def can_consume(self) -> bool:
-        """A take that was sent is read whatever the limit says by then: its message is ours already."""
-        return bool(self.channel.takes or super().can_consume())
+        """Return whether to read; always while a claim is in flight: Redis has already assigned its message."""
+        return bool(self.channel.claims or super().can_consume())
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Remember a message; its take has recorded it."""
+        """Remember a message; its claim was recorded by the script."""
         virtual.QoS.append(self, message, delivery_tag)
         _Keeper.watch(self)
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge, later on where the server is away: the task is done and must not run again for that."""
+        """Acknowledge a message, later on where the server is away: the task is done and must not run again."""
         try:
             self.settle("done", delivery_tag)
         except ERRORS:
@@ -193,14 +87,14 @@ class QoS(redis.QoS):
         virtual.QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Put it to the end of its queue, for others to go first, or park it."""
+        """Return a message to the end of its queue, so that others go first, or dead-letter it."""
         try:
             self.release("requeued" if requeue else "rejected", delivery_tag)
         finally:
             virtual.QoS.ack(self, delivery_tag)
 
     def settle(self, why: str, *tags: str) -> None:
-        """Acknowledge what is ``done``, give back what is ``returned``."""
+        """Acknowledge messages that are ``done``, give back those that are ``returned``."""
         self.run(ACK, *tags) if why == "done" else self.release(why, *tags)
 
     def release(self, why: str, *rest: Any) -> None:
@@ -209,7 +103,7 @@ class QoS(redis.QoS):
         Args:
             why: ``lost`` and ``left`` (counted), ``requeued`` (counted, to the end), ``returned`` (not counted),
                 ``rejected``.
-            rest: tags, or for ``lost`` after how many seconds a message is that.
+            rest: tags; for ``lost`` the seconds without a confirm after which a message is lost.
         """
         channel = self.channel
         limit = channel.delivery_limit or sys.maxsize
@@ -219,25 +113,26 @@ class QoS(redis.QoS):
             super().restore_by_tag(bytes_to_str(tag))
 
     def restore_left(self) -> None:
-        """Put back what processes of this host held that are no more."""
+        """Return the messages that dead processes of this host held."""
         holders = self._client.hgetall(self.channel.keys[-1])
         left = [bytes_to_str(tag) for tag, holder in holders.items() if is_gone(bytes_to_str(holder))]
         for some in _batches(left):
             self.release("left", *some)
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
-        """Give a message back that nobody has begun."""
+        """Give back a message that was not begun."""
         self.release("returned", tag)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
-        """Put back what no worker has confirmed in time, ours confirmed before. kombu calls it when it connects."""
+        """Return the messages that no worker confirmed in time, after confirming our own. kombu calls it on connect."""
         _Keeper.confirm()
         self.release("lost", self.visibility_timeout)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Give back what has not begun when the channel closes.
+        """Give back the messages that were not begun when the channel closes.
 
-        What runs is kept: it ends and is acknowledged, or its process dies and the timeout puts it back.
+        Running tasks keep their claims: they end and are acknowledged, or their process dies and the timeout returns
+        their messages.
         """
         self._on_collect.cancel()
         self._flush()
@@ -254,20 +149,20 @@ class QoS(redis.QoS):
                 _Keeper.later.append((self, "returned", *some))
 
     def confirm(self) -> None:
-        """Tell Redis what is held."""
+        """Confirm to Redis what is held."""
         for some in _batches([tag for tag in tuple(self._delivered) if tag not in self._dirty]):
             self.run(CONFIRM, *some)
 
 
 class _Keeper:
-    """Confirms what this process holds, says what it could not say in time, and puts back what others lost.
+    """Confirms this process's claims, settles those that could not be settled in time, and returns lost messages.
 
-    From a thread: in a solo worker the main one is busy while a task runs, and without an event loop (gevent,
-    eventlet, threads) kombu would seldom come to it.
+    From a thread: in a solo worker the main thread is busy while a task runs, and without an event loop (gevent,
+    eventlet, threads) kombu would seldom get to it.
     """
 
     held: ClassVar[weakref.WeakSet[QoS]] = weakref.WeakSet()
-    later: ClassVar[deque[tuple[Any, ...]]] = deque()  # who, why, tags
+    later: ClassVar[deque[tuple[Any, ...]]] = deque()  # QoS, why, tags: to be settled when the server answers
     lock = threading.Lock()
     pid = 0
 
@@ -279,7 +174,7 @@ class _Keeper:
                     cls.held.add(qos)
                     return
                 cls.pid = os.getpid()
-                cls.held, cls.later = weakref.WeakSet([qos]), deque()  # a parent's are the parent's to confirm
+                cls.held, cls.later = weakref.WeakSet([qos]), deque()  # the parent confirms its own
                 threading.Thread(target=cls.keep, name="celery-on-hosts-redis", daemon=True).start()
 
     @classmethod
@@ -298,7 +193,7 @@ class _Keeper:
 
     @classmethod
     def confirm(cls) -> None:
-        """As far as the server answers; what it was not told is tried again with the next."""
+        """Settle and confirm as far as the server answers; the rest is tried again the next time."""
         try:
             for _ in range(len(cls.later)):
                 qos, why, *tags = late = cls.later.popleft()
@@ -314,7 +209,7 @@ class _Keeper:
 
 
 def host() -> str:
-    """What tells this host from others: its name, and systemd's identity of it."""
+    """Return what tells this host from others: its name, and systemd's identity of it."""
     try:
         identity = Path("/etc/machine-id").read_text(encoding="ascii").strip()
     except OSError:
@@ -323,15 +218,16 @@ def host() -> str:
 
 
 def holder() -> str:
-    """What this process is called where it is written down who holds a message."""
+    """Return this process's name as the holder of a message."""
     if _Me.pid != os.getpid():
         _Me.pid, _Me.name = os.getpid(), f"{host()}/{os.getpid()}/{uuid.uuid4().hex}"
     return _Me.name
 
 
 def is_gone(name: str) -> bool:
-    """Whether a holder was a process of this host that has ended. (One whose number another process has now is not
-    known to be; the timeout sees to it.)
+    """Return whether a holder was a process of this host that has ended.
+
+    A dead process whose number another process has now is not recognized; the timeout returns its messages.
 
     Args:
         name: as ``holder`` makes it.
@@ -339,13 +235,13 @@ def is_gone(name: str) -> bool:
     where, pid, _ = name.rsplit("/", 2)
     if where != host() or name == holder():
         return False
-    return pid == str(os.getpid()) or not Path(f"/proc/{pid}").exists()
+    return pid == str(os.getpid()) or not processes.exists(pid)
 
 
 class _Me:
     pid = 0
     name = ""
-    began_as = 0  # the process that has put back what its predecessors held
+    began_as = 0  # the process that has returned what its predecessors held
 
 
 def _batches(tags: list[str]) -> Iterator[list[str]]:
@@ -353,7 +249,7 @@ def _batches(tags: list[str]) -> Iterator[list[str]]:
 
 
 def _running() -> set[str]:
-    """The tags of tasks that run in this worker and will end."""
+    """Return the tags of the tasks that run in this worker and will end."""
     state = sys.modules.get("celery.worker.state")
     if state is None or state.should_terminate:
         return set()
@@ -361,7 +257,7 @@ def _running() -> set[str]:
 
 
 class Channel(redis.Channel):
-    """A channel whose consumers take atomically."""
+    """A channel whose consumers claim a message in one step."""
 
     QoS = QoS
 
@@ -370,8 +266,8 @@ class Channel(redis.Channel):
     brpop_timeout = 1
     from_transport_options = (*redis.Channel.from_transport_options, "delivery_limit")
 
-    #: Whether a take was sent and its answer not read.
-    takes = False
+    #: Whether a claim is in flight: sent, and its answer not read.
+    claims = False
     _empty = False
 
     # kombu before 5.7 knows neither queues that expire nor credentials that change.
@@ -387,12 +283,12 @@ class Channel(redis.Channel):
 
     @property
     def keys(self) -> list[str]:
-        """The keys of this module's scripts."""
-        names = (self.unacked_key, self.unacked_index_key, DELIVERIES, DEAD, HOLDERS)
+        """The keys of the scripts."""
+        names = (self.unacked_key, self.unacked_index_key, DELIVERIES, DEAD_LETTERS, HOLDERS)
         return [self.global_keyprefix + name for name in names]
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
-        """Consume, and remember which queues nobody acknowledges."""
+        """Consume, and remember which queues are read without acknowledging."""
         (self._no_ack.add if no_ack else self._no_ack.discard)(queue)
         self._empty = False
         if not no_ack:
@@ -403,7 +299,7 @@ class Channel(redis.Channel):
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
-        """Take one message, or None where there is none."""
+        """Return one message, or None where there is none."""
         message = super().basic_get(queue, **kwargs)
         if message is not None and no_ack:
             self.qos.ack(message.delivery_tag)
@@ -411,14 +307,14 @@ class Channel(redis.Channel):
 
     def _get(self, queue: str) -> Any:
         with self.conn_or_acquire() as client:
-            taken = client.eval(TAKE, *self._arguments([queue], no_ack=()))
+            claimed = client.eval(CLAIM, *self._arguments([queue], no_ack=()))
             self._maybe_update_queues_expire(client, queue)
-        if not taken:
+        if not claimed:
             raise Empty
-        return self._message(taken)[0]
+        return self._message(claimed)[0]
 
     def _arguments(self, queues: Iterable[str], no_ack: Iterable[str]) -> Iterator[Any]:
-        """What follows the script in a take from these queues, in this order, the first priority of each before."""
+        """Yield the arguments of CLAIM: the first priority of each queue in this order, then the next of each."""
         lists = [(self._q_for_pri(queue, step), queue) for step in self.priority_steps for queue in queues]
         yield 5 + len(lists)
         yield from self.keys
@@ -428,9 +324,9 @@ class Channel(redis.Channel):
             yield queue
             yield int(queue not in no_ack)
 
-    def _message(self, taken: list[Any]) -> tuple[Any, str]:
-        """The message of a take, marked where it was delivered before, and its queue."""
-        queue, text, deliveries = taken
+    def _message(self, claimed: list[Any]) -> tuple[Any, str]:
+        """Return a claimed message, marked where it was delivered before, and its queue."""
+        queue, text, deliveries = claimed
         message = loads(bytes_to_str(text))
         if int(deliveries):
             message["properties"].setdefault("delivery_info", {})["redelivered"] = True
@@ -438,7 +334,7 @@ class Channel(redis.Channel):
         return message, bytes_to_str(queue)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        """Ask for the next message, or for a token when there was none just now. kombu calls this and the next."""
+        """Send a claim, or wait for a token when the last claim found nothing. kombu calls this, then _brpop_read."""
         queues = self._queue_cycle.consume(len(self.active_queues))
         if not queues:
             return
@@ -447,8 +343,8 @@ class Channel(redis.Channel):
             wait = self.brpop_timeout if timeout is None else timeout
             command = ["BZPOPMIN", *(self._token(queue) for queue in queues), wait or 0]
         else:
-            command = ["EVAL", TAKE, *self._arguments(queues, self._no_ack)]
-        self.takes = not self._empty
+            command = ["EVAL", CLAIM, *self._arguments(queues, self._no_ack)]
+        self.claims = not self._empty
         self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()
         self.client.connection.send_command(*command)
@@ -457,7 +353,7 @@ class Channel(redis.Channel):
         """Read the answer and deliver its message.
 
         Raises:
-            Empty: there was none; the next start finds out what is to be done.
+            Empty: there was no message; the next _brpop_start decides what to do.
         """
         try:
             answer = self.client.parse_response(self.client.connection, "EVAL", **options)
@@ -465,11 +361,11 @@ class Channel(redis.Channel):
             self.client.connection.disconnect()
             raise
         finally:
-            took, self.takes = self.takes, False
+            claimed, self.claims = self.claims, False
             self._in_poll = None
             self._flush_brpop_reauth()
-        self._empty = took and not answer
-        if not took or not answer:
+        self._empty = claimed and not answer
+        if not claimed or not answer:
             raise Empty
         message, queue = self._message(answer)
         self._queue_cycle.rotate(queue)
@@ -478,14 +374,25 @@ class Channel(redis.Channel):
 
     def _on_connection_disconnect(self, connection: Any) -> None:
         if self._in_poll is connection:
-            self.takes = False
+            self.claims = False
         super()._on_connection_disconnect(connection)
+
+    def typeof(self, exchange: str, default: str = "direct") -> Any:
+        """Return the type of an exchange, which this process need not have declared."""
+        return super().typeof(exchange, "fanout" if exchange in own_queues.fanouts else default)
+
+    def _queue_bind(self, exchange: str, routing_key: str, *args: Any) -> None:
+        super()._queue_bind(exchange, "" if exchange in own_queues.fanouts else routing_key, *args)
+
+    def _put_fanout(self, exchange: str, message: Any, routing_key: str, **kwargs: Any) -> None:
+        """Publish to each worker: the routing key of a broadcast counts for nothing."""
+        super()._put_fanout(exchange, message, "" if exchange in own_queues.fanouts else routing_key, **kwargs)
 
     def _token(self, queue: str) -> str:
         return f"{self.global_keyprefix}{WAKE}{queue}"
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
-        """Publish, and wake a worker that waits."""
+        """Publish a message, and wake a worker that waits."""
         if kwargs.get("_publish_batch") is not None or queue in self._expires:
             super()._put(queue, message, **kwargs)
             return
@@ -495,6 +402,6 @@ class Channel(redis.Channel):
 
 
 class Transport(redis.Transport):
-    """kombu's transport for ``redis://`` and ``rediss://``, with an atomic take."""
+    """kombu's transport for ``redis://`` and ``rediss://``, with claims in one step."""
 
     Channel = Channel

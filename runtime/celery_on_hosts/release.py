@@ -1,7 +1,7 @@
 """Which release this process really runs.
 
-``current`` may be switched and an environment variable may be stale, but this file was loaded from one release:
-``releases/<id>/runtime/celery_on_hosts/release.py``. That is asked once, when the process starts.
+``current`` may have been switched and an environment variable may be stale, but this file was loaded from one release:
+``releases/<id>/runtime/celery_on_hosts/release.py``. The id is read once, when the process starts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def release_of(path: Path) -> str | None:
-    """Name the release that a path belongs to.
+    """Return the id of the release that a path belongs to.
 
     Args:
         path: a file or folder; links in it are followed.

@@ -4,16 +4,16 @@ Celery's Redis backend counts only lost connections among what is worth another 
 write: the error ended the task outside of its body, before it had a final state, and its message was acknowledged
 (Celery 5.7: make chaos FAULT=F16 BROKER=redis lost 38 of 211 tasks).
 
-And it tries again to store a result, but not to count the task for its chord: a Redis that was away at that moment
+Celery tries again to store a result, but not to count the task for its chord: a Redis that was away at that moment
 cost the chord its body (FAULT=F13, either broker). The count is made once for each task, however often it is asked for.
 
-Whoever counts the last task of a chord claims it, and sends its body. If it is killed in between, the task that comes
-again finds the claim, and leaves the body to the dead: one that comes again waits until the claim is done or over
-(SOAK=40m: 2 of 61,171). And where Redis is lost between the claim and the sending, Celery stores that the body has
-failed, and forgets the chord's size (the same, of 62,656); here it is tried again, with the size that was read before.
-The size is restored only where it is missing and nobody holds a claim: a second run of the task must not take the claim
-away from a first run that is still publishing the body. A claim that is being published lasts for as long as publishing
-may be tried, which a worker does without end; a minute has to do.
+Whoever counts the last task of a chord claims the chord, and sends its body. If that process is killed in between, the
+task that is delivered again finds the claim and leaves the body to the dead process. Here a task that is delivered
+again waits until the claim is done or over (SOAK=40m: 2 of 61,171). And where Redis is lost between the claim and the
+sending, Celery stores that the body has failed, and forgets the chord's size (the same, of 62,656); here the task
+tries again, with the size that was read before. The size is restored only where it is missing and nobody holds a claim:
+a second run of the task must not take the claim away from a first run that is still publishing the body. A claim that
+is being published lasts for as long as publishing may be tried, which a worker does without end; a minute has to do.
 
 Celery looks whether a task has succeeded before it stores another state of it, in two steps. A retry that is due at
 once can run and succeed in another child between them: its result said RETRY for ever. Here both are one step.
@@ -24,15 +24,20 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from celery import states
 from celery.utils.log import get_logger
 
+from .couplings import CHORDS, FINAL_SUCCESS, FULL_STORE
+from .upstream import replace
+
 # Seconds between two tries at a chord. Whoever is about to send its body has claimed it for twice
 # result_chord_join_timeout (3 s): a try that failed after its claim must not meet it again.
 PAUSE = 8.0
+PAUSE_FOR_CLAIM = 1.0
 
 CLAIM_SECONDS = 60
 DONE = b"done"  # what Celery leaves of a claim whose body was sent
@@ -62,28 +67,49 @@ return 1
 
 logger = get_logger(__name__)
 
+_counting = threading.local()  # now: whether this thread counts a task for its chord
+
 
 def install() -> None:
-    """Make the change in this process; done twice it is done once. Without redis-py there is nothing to change."""
+    """Change the Redis backend of this process. Idempotent. Without redis-py there is nothing to change."""
     try:
-        from redis.exceptions import ExecAbortError, OutOfMemoryError
+        import redis.exceptions  # noqa: F401
     except ImportError:
         return
     from celery.backends.redis import RedisBackend
 
-    impatient = RedisBackend.exception_safe_to_retry
-    if hasattr(impatient, "__wrapped__"):
-        return
+    if FULL_STORE.fits():
+        replace(RedisBackend, "exception_safe_to_retry", _wait_while_full)
+    if FINAL_SUCCESS.fits():
+        replace(RedisBackend, "_set_with_state", _keep_success)
+    if CHORDS.fits():
+        replace(RedisBackend, "on_chord_part_return", _count_until_done)
+        replace(RedisBackend, "chord_error_from_stack", _raise_what_may_pass)
+        replace(RedisBackend, "_chord_publish_claim_expires", _bound_claim)
 
+
+def _wait_while_full(impatient: Callable[[Any, BaseException], Any]) -> Callable[[Any, BaseException], bool]:
     @wraps(impatient)
     def exception_safe_to_retry(self: Any, exc: BaseException) -> bool:
-        full = isinstance(exc, OutOfMemoryError) or (isinstance(exc, ExecAbortError) and "OOM" in str(exc))
-        return full or bool(impatient(self, exc))
+        # Celery before 5.6 does not try again when the store is away.
+        return _is_full(exc) or isinstance(exc, getattr(self, "connection_errors", ())) or bool(impatient(self, exc))
 
-    RedisBackend.exception_safe_to_retry = exception_safe_to_retry
+    return exception_safe_to_retry
 
-    careless = RedisBackend._set_with_state
 
+def _is_full(error: BaseException) -> bool:
+    """Return whether Redis refuses to write for want of memory."""
+    from redis import exceptions
+
+    if isinstance(error, exceptions.ExecAbortError):
+        return "OOM" in str(error)
+    # redis-py before 5.0 has no class for it, and leaves the server's code in the message.
+    return isinstance(error, getattr(exceptions, "OutOfMemoryError", ())) or (
+        isinstance(error, exceptions.ResponseError) and str(error).startswith("OOM ")
+    )
+
+
+def _keep_success(careless: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(careless)
     def _set_with_state(self: Any, key: Any, value: Any, state: str) -> Any:
         if state in states.READY_STATES or self.serializer != "json":
@@ -91,16 +117,16 @@ def install() -> None:
         success = self.encode({"status": states.SUCCESS}).strip("{}")
         return self.ensure(self.client.eval, (SET_UNLESS_SUCCEEDED, 1, key, value, int(self.expires or 0), success))
 
-    RedisBackend._set_with_state = _set_with_state
+    return _set_with_state
 
-    once = RedisBackend.on_chord_part_return
 
+def _count_until_done(once: Callable[..., Any]) -> Callable[..., None]:
     @wraps(once)
     def on_chord_part_return(self: Any, request: Any, *args: Any, **kwargs: Any) -> None:
         again = bool((getattr(request, "delivery_info", None) or {}).get("redelivered"))
         size, failed = None, False
         while True:
-            pause = 1.0
+            pause = PAUSE_FOR_CLAIM
             try:
                 if request.group and size is None:
                     size = self.client.get(self.get_key_for_group(request.group, ".s"))
@@ -119,26 +145,25 @@ def install() -> None:
                 _counting.now = False
             time.sleep(pause)
 
-    RedisBackend.on_chord_part_return = on_chord_part_return
+    return on_chord_part_return
 
-    resigned = RedisBackend.chord_error_from_stack
 
+def _raise_what_may_pass(resigned: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(resigned)
     def chord_error_from_stack(self: Any, callback: Any, exc: Any = None) -> Any:
-        # Celery calls it where it has caught what is wrong.
+        # Celery calls it where it has caught the error.
         if getattr(_counting, "now", False) and (error := sys.exc_info()[1]) and self.exception_safe_to_retry(error):
             raise error
         return resigned(self, callback, exc)
 
-    RedisBackend.chord_error_from_stack = chord_error_from_stack
+    return chord_error_from_stack
 
+
+def _bound_claim(_: Any) -> Callable[..., int]:
     def _chord_publish_claim_expires(self: Any, initial_expires: int, callback: Any) -> int:
         return max(initial_expires, CLAIM_SECONDS)
 
-    RedisBackend._chord_publish_claim_expires = _chord_publish_claim_expires
-
-
-_counting = threading.local()
+    return _chord_publish_claim_expires
 
 
 def _restore_size(backend: Any, group: str, size: int) -> bool:
@@ -154,12 +179,12 @@ def _restore_size(backend: Any, group: str, size: int) -> bool:
         failed try, or of another run of the task, has to end first.
     """
     keys = [backend.get_key_for_group(group, suffix) for suffix in (".s", ".c")]
-    kept = getattr(backend, "chord_expires", None) or backend.expires  # Celery before 5.7 knows only the second
+    kept = getattr(backend, "chord_expires", None) or backend.expires  # Celery before 5.7 has only the second
     return bool(backend.client.eval(RESTORE_SIZE, 2, *keys, size, int(kept or 0)))
 
 
 def _is_claimed(backend: Any, group: str | None) -> bool:
-    """Whether somebody's claim to the body of a chord is not settled."""
+    """Return whether a claim to the body of a chord is held and its body was not sent."""
     if not group:
         return False
     keys = [backend.get_key_for_group(group, suffix) for suffix in (".c", ".s")]

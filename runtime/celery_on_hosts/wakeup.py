@@ -1,4 +1,4 @@
-"""A worker that hears a signal at once.
+"""A worker that reacts to a signal at once.
 
 Celery's handler of SIGTERM only sets a flag, which the event loop looks at when it turns next. Python goes on waiting
 in poll after a handler has run (PEP 475), so an idle worker began to stop up to a second late.
@@ -14,7 +14,7 @@ from celery import bootsteps
 
 
 class SignalWakeup(bootsteps.StartStopStep):
-    """Turns the event loop once for each signal, by a pair of sockets that Python writes to when one arrives."""
+    """Turns the event loop once for each signal, by a pair of sockets that Python writes to when a signal arrives."""
 
     requires = ("celery.worker.components:Hub",)
 
@@ -24,14 +24,14 @@ class SignalWakeup(bootsteps.StartStopStep):
         self.writer: socket.socket | None = None
 
     def include_if(self, worker: Any) -> bool:
-        """Only pools with an event loop wait in one."""
+        """Return whether the worker's pool waits in an event loop."""
         return bool(worker.use_eventloop)
 
     def start(self, worker: Any) -> None:
         """Make the pair; the loop takes it over each time that it begins.
 
-        A worker in a thread gets none, because signals are the main thread's. Nor does one in a process where somebody
-        else is woken by signals, asyncio for one: Python knows one such file descriptor.
+        A worker in a thread gets none, because signals are the main thread's. Nor does a worker in a process where
+        other code is woken by signals, asyncio for example: Python knows one such file descriptor.
         """
         reader, writer = socket.socketpair()
         for end in (reader, writer):
@@ -49,12 +49,12 @@ class SignalWakeup(bootsteps.StartStopStep):
         self.reader, self.writer = reader, writer
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
-        """Let the loop wait for the pair too; after a lost connection it has forgotten it."""
+        """Let the loop wait for the pair too; a loop that begins after a lost connection has forgotten it."""
         if self.reader:
             hub.add_reader(self.reader, self.reader.recv, 4096)
 
     def stop(self, worker: Any) -> None:
-        """Close the pair. A worker that is stopped need not be the end of its process."""
+        """Close the pair: the process may outlive its worker."""
         if not self.reader or not self.writer:
             return
         others = signal.set_wakeup_fd(-1)

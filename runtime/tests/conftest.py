@@ -20,7 +20,23 @@ from redis.exceptions import ConnectionError as NoConnection
 RUNTIME = Path(__file__).parents[1]
 sys.path.insert(0, str(RUNTIME))
 
+from celery_on_hosts import upstream  # noqa: E402
+
+# The web side does not depend on Celery, and its servers are in the lock of the application alone.
+if upstream.is_before("celery", "5.7"):
+    collect_ignore_glob = ["test_*web*.py", "test_gunicorn_conf.py", "test_tls.py"]
+
 PLAIN = "from celery import Celery\napp = Celery('tasks', broker='pyamqp://guest@localhost//')\n"
+
+
+def since(number: str, before: str) -> pytest.MarkDecorator:
+    """Run a test with this Celery and later ones only.
+
+    Args:
+        number: the version.
+        before: what is otherwise with an older one.
+    """
+    return pytest.mark.skipif(upstream.is_before("celery", number), reason=f"Celery before {number}: {before}")
 
 
 @pytest.fixture
@@ -88,7 +104,7 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 class Server:
-    """A Redis of our own, which writes to disk before it answers."""
+    """A Redis server of these tests, which writes to disk before it answers."""
 
     def __init__(self, folder):
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -123,7 +139,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def redis(server):
-    """Its database, empty."""
+    """A client of the server, whose database is empty."""
     server.client.config_set("maxmemory", 0)
     server.client.flushall()
     return server.client

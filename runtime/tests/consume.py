@@ -1,4 +1,4 @@
-"""A consumer to be killed: writes what it got into a file, then acknowledges it.
+"""A consumer to be killed: writes each message that it gets into a file, then acknowledges the message.
 
 Usage: consume.py TRANSPORT URL LEDGER QUEUE
 """

@@ -1,20 +1,25 @@
-"""The preflight: what does not fit is said before it is deployed."""
+"""The check of an application: what does not fit is reported before it is deployed."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from conftest import PLAIN
+from conftest import PLAIN, since
+
+from celery_on_hosts.weaknesses import NAMES
+
+IN_MESSAGES = since("5.7", "no message has the limits of settings, which are the worker's")
 
 
 @pytest.fixture
 def check(platform, app_dir, python):
-    """Check a tasks.py; returns exit code, the JSON report, and what was said on stderr."""
+    """Check a tasks.py; returns the exit code, the JSON report and stderr."""
 
-    def run(text: str, *arguments: str, app: str = "tasks", **keys):
+    def run(text: str, *arguments: str, app: str = "tasks", url: str = "memory://", **keys):
         platform(**keys)
-        done = python(app_dir(tasks=text), "-m", "celery_on_hosts.check", "--app", app, "--json", *arguments)
+        command = ("-m", "celery_on_hosts.check", "--app", app, "--json", *arguments)
+        done = python(app_dir(tasks=text), *command, CELERY_BROKER_URL=url)
         return done.returncode, json.loads(done.stdout), done.stderr
 
     return run
@@ -63,6 +68,10 @@ def test_a_queue_nobody_reads(check, text, who):
         ("x = 1\n", ["without a Celery application"]),
         ("app = 1\n", ["not a Celery application"]),
         (PLAIN + "app.conf.imports = ['gone']\n", ["No module named 'gone'"]),
+        (
+            "import ctypes\nctypes.CDLL('libnowhere.so.7')",
+            ["libnowhere.so.7: cannot open", "tasks.py, line 2", "celery_packages"],
+        ),
     ],
 )
 def test_an_app_that_does_not_import(check, text, words):
@@ -153,9 +162,10 @@ def test_what_weakens_the_promise_is_a_warning(check, text, words):
         ("app.conf.broker_read_url = 'amqp://u:secret@h//'", "broker_read_url is set in the application"),
         ("app.conf.task_serializer = 'pickle'", "would be refused"),
         ("app.conf.task_queue_max_priority = 5", "maximum priority"),
-        (
+        pytest.param(
             "app.conf.task_soft_time_limit = 90\n@app.task(time_limit=60)\ndef t(): pass",
             "delay() of tasks.t would raise ValueError: the soft time limit is 90 s, longer than the hard one of 60 s.",
+            marks=IN_MESSAGES,
         ),
     ],
 )
@@ -164,6 +174,29 @@ def test_what_breaks_it_is_an_error(check, text, words):
     assert code == 1
     assert words in stderr
     assert "secret" not in stderr
+
+
+def test_what_the_deployment_keeps(check, platform, app_dir, python):
+    """The last line is JSON. An application that does not fit leaves nothing to keep."""
+    platform()
+    text = f"print('hello')\n{PLAIN}app.conf.task_acks_late = False\n"
+    arguments = ("-m", "celery_on_hosts.check", "--app", "tasks", "--summary")
+    done = python(app_dir(tasks=text), *arguments)
+    assert done.stderr == ""
+    (found,) = json.loads(done.stdout.splitlines()[-1])["weaknesses"]
+    assert (found["name"], found["found"]) == ("task_acks_late", "task_acks_late is False in the application")
+    assert found["consequence"]
+    assert found["remedy"]
+    done = python(app_dir(tasks=f"{text}app.conf.task_always_eager = True\n"), *arguments)
+    assert (done.returncode, done.stdout) == (1, "hello\n")
+    assert done.stderr.startswith("error: task_always_eager")
+    assert "warning" not in done.stderr, "what stops the deployment stands alone"
+
+
+def test_each_weak_setting_can_be_accepted():
+    from celery_on_hosts.check.settings import WEAK
+
+    assert {name for name, *_ in WEAK} <= NAMES.keys()
 
 
 SENDS = """
@@ -196,7 +229,7 @@ def stored(): pass
 
 @pytest.mark.parametrize("setting", ["task_time_limit = 60", "CELERYD_TASK_TIME_LIMIT = 60"])
 def test_tasks_that_can_be_sent_fit(check, setting):
-    """Limits below the platform's soft one do; what needs arguments or has effects is not called."""
+    """Limits below the platform's soft limit fit; code that needs arguments or has effects is not called."""
     settings = {"task_time_limit": 300, "task_soft_time_limit": 240, "accept_content": ["json"]}
     found = check(f"{PLAIN}app.conf.{setting}\n{SENDS}", settings=settings, max_time_limit_s=300)
     assert found[::2] == (0, "")
@@ -227,11 +260,13 @@ def far(): pass
 
 
 def test_an_error_of_the_applications_own_code_is_a_warning(check):
-    """It may depend on who calls, or be meant."""
+    """The error may be meant, or depend on the caller."""
     code, _, stderr = check(PLAIN + OWN)
-    assert (code, stderr) == (0, "warning: delay() of tasks.far would raise RuntimeError: no store here\n")
+    assert code == 0
+    assert "warning: delay() of tasks.far: it would raise RuntimeError: no store here. Correct it" in stderr
 
 
+@IN_MESSAGES
 def test_a_refusal_names_a_setting_once_for_all_tasks(check):
     text = "app.conf.update(task_soft_time_limit=90, task_time_limit=60)\ndef work(): pass\n"
     text += "for name in 'abcde': app.task(work, name=name)\n"
@@ -252,13 +287,32 @@ def test_declare(check):
     assert (code, report["declared"], stderr) == (0, ["celery", "low"], "")
 
 
+def test_a_redis_elsewhere_says_whether_it_keeps_tasks(check, server, redis):
+    keys = {"broker": "redis", "queue_arguments": {}, "managed_broker": False}
+
+    def warnings(**changes):
+        return check(PLAIN, "--declare", url=server.url, **(keys | changes))[1]["warnings"]
+
+    assert warnings() == []
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    redis.config_set("appendonly", "no")
+    try:
+        evicts, forgets = warnings()
+        assert "maxmemory-policy allkeys-lru" in evicts
+        assert "no append-only file" in forgets
+        assert warnings(managed_broker=True) == []
+    finally:
+        redis.config_set("appendonly", "yes")
+        redis.config_set("maxmemory-policy", "noeviction")
+
+
 def test_a_broker_that_is_away(platform, app_dir, python):
     platform()
     folder = app_dir(tasks=PLAIN)
     url = "amqp://celery:secret@127.0.0.1:1//"
-    done = python(folder, "-c", "from celery_on_hosts import check; import functools, sys; "
-                  "check.declare = functools.partial(check.declare, timeout=0.5); "
-                  "sys.exit(check.main(['--app', 'tasks', '--declare']))", CELERY_BROKER_URL=url)  # fmt: skip
+    done = python(folder, "-c", "from celery_on_hosts.check import command; import functools, sys; "
+                  "command.declare = functools.partial(command.declare, timeout=0.5); "
+                  "sys.exit(command.main(['--app', 'tasks', '--declare']))", CELERY_BROKER_URL=url)  # fmt: skip
     assert done.returncode == 3
     assert "does not answer" in done.stderr
     assert "secret" not in done.stderr + done.stdout
@@ -273,3 +327,49 @@ def test_an_app_that_takes_unsigned_messages_where_they_are_to_be_signed(check):
     assert "accept_content is json: messages that nobody signed would be run" in stderr
     assert check(PLAIN + SIGNING, message_signing=True)[0] == 0
     assert check(PLAIN, message_signing=False)[0] == 0
+
+
+def reader(program="celery", queues=("celery",), stop_wait=360, time_limit=300, own_limit=False):
+    return {"program": program, "queues": queues, "stop_wait": stop_wait, "time_limit": time_limit,
+            "own_limit": own_limit}  # fmt: skip
+
+
+REPORTS = reader("celery-reports", ("low",), 3660, 3600, True)
+LONG = "@app.task({})\ndef t(): pass"
+LOW = "app.conf.task_routes = {'tasks.t': 'low'}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "readers", "words"),
+    [
+        (LONG.format("time_limit=3000"), [reader(), REPORTS], ["task tasks.t may run 3000 s by its time_limit",
+         "a stop of the worker celery waits for 360 s only", "time_limit: 3000 in celery_workers"]),
+        (LOW + LONG.format("time_limit=3000"), [reader(), REPORTS], []),
+        (LOW + LONG.format("time_limit=3000"), [reader(), reader(queues=("low",))], ["worker celery waits for 360"]),
+        (LOW + LONG.format("time_limit=3000"), [reader(queues=("celery", "low")), REPORTS], ["worker celery waits"]),
+        (LONG.format("time_limit=350"), [reader()], []),  # longer than the worker's limit, and a stop waits for it
+        (LONG.format("soft_time_limit=400"), [reader()], ["of 400 s", "limit of the worker celery is 300 s"]),
+        (LOW + LONG.format("soft_time_limit=400"), [reader(), REPORTS], []),
+        (LONG.format("soft_time_limit=400"), [reader(time_limit=None)], []),
+        ("app.conf.task_time_limit = 900\n" + LONG.format(""), [reader()],
+         ["task tasks.t may run 900 s by the application's task_time_limit"]),
+        ("app.conf.task_time_limit = 60\n" + LONG.format(""), [reader(), REPORTS],
+         ["celery-reports has time_limit: 3600 in celery_workers, but the application's task_time_limit is 60 s"]),
+        ("app.conf.task_time_limit = 60\n" + LONG.format(""), [reader()], []),
+    ],
+)  # fmt: skip
+def test_limits_are_compared_with_those_of_the_workers(check, text, readers, words):
+    settings = {"task_time_limit": 300, "task_soft_time_limit": 240, "accept_content": ["json"]}
+    code, report, _ = check(PLAIN + text, settings=settings, max_time_limit_s=300, readers=readers)
+    assert code == 0
+    assert len(report["warnings"]) == bool(words), report["warnings"]
+    for word in words:
+        assert word in report["warnings"][0]
+
+
+def test_a_limit_of_many_tasks_is_said_once(check):
+    text = "app.conf.task_time_limit = 900\ndef work(): pass\n"
+    text += "for name in 'abcde': app.task(work, name=name)\n"
+    _, report, _ = check(PLAIN + text, readers=[reader()])
+    (warning,) = report["warnings"]
+    assert warning.startswith("task a, b, c and 2 more may run 900 s")

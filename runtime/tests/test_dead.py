@@ -1,4 +1,4 @@
-"""Parked messages, with brokers of a few lines."""
+"""Dead letters, with brokers of a few lines."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import pytest
 from amqp import Message
 from amqp.exceptions import MessageNacked
 
-from celery_on_hosts import dead, parking
-from celery_on_hosts.config import Platform
+from celery_on_hosts.dead import command as dead
+from celery_on_hosts.dead import rabbitmq as on_rabbitmq
+from celery_on_hosts.dead import redis as on_redis
+from celery_on_hosts.platform_file import Platform
 
 PLATFORM = {"broker": "rabbitmq", "queues": ["celery", "low"]}
 
@@ -28,7 +30,7 @@ def task(id="a", name="tasks.add", args=(2, 3), **headers):
 
 
 class RabbitMQ:
-    """A channel: queues of messages, of which those that were got and not acknowledged are still there."""
+    """A channel: queues of messages. A message that was delivered and not acknowledged is still in its queue."""
 
     def __init__(self):
         self.queues = {"celery.dead": [], "celery.unroutable": [], "celery": [], "low": []}
@@ -43,7 +45,7 @@ class RabbitMQ:
     def default_channel(self):
         return self
 
-    def park(self, headers, body, place="celery.dead", exchange="celery.dead", routing_key="celery", **properties):
+    def keep(self, headers, body, place="celery.dead", exchange="celery.dead", routing_key="celery", **properties):
         message = Message(body, application_headers=headers, **properties)
         message.delivery_info = {"exchange": exchange, "routing_key": routing_key}
         self.queues[place].append(message)
@@ -138,14 +140,13 @@ def element(id="a", **keys):
 
 @pytest.fixture
 def rabbitmq(monkeypatch):
-    channel = RabbitMQ()
-    return use(monkeypatch, channel, parking.RabbitMQ, PLATFORM)
+    return use(monkeypatch, RabbitMQ(), lambda channel, _: on_rabbitmq.RabbitMQ(channel), PLATFORM)
 
 
 @pytest.fixture
 def redis(monkeypatch):
     monkeypatch.setattr("redis.Redis", lambda connection_pool: connection_pool)
-    return use(monkeypatch, Redis(), parking.Redis, PLATFORM | {"broker": "redis"})
+    return use(monkeypatch, Redis(), on_redis.Redis, PLATFORM | {"broker": "redis"})
 
 
 def use(monkeypatch, channel, kind, platform):
@@ -155,12 +156,12 @@ def use(monkeypatch, channel, kind, platform):
     @contextmanager
     def opened(_):
         channel.got, channel.consumers = {}, []
-        place = kind(channel, known)
-        yield place
-        place.close()
+        letters = kind(channel, known)
+        yield letters
+        letters.close()
         assert not any(channel.consumers)
 
-    monkeypatch.setattr(dead, "parking", opened)
+    monkeypatch.setattr(dead, "dead_letters", opened)
     monkeypatch.setattr(Platform, "load", lambda: known)
     return channel
 
@@ -169,15 +170,15 @@ def ids(text):
     return [json.loads(line)["id"] for line in text.splitlines()]
 
 
-def test_nothing_is_parked(rabbitmq, capsys):
+def test_there_are_no_dead_letters(rabbitmq, capsys):
     assert dead.main([]) == dead.DONE
     said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "0 of 0 parked\n")
+    assert (said.out, said.err) == ("", "0 of 0 dead-lettered\n")
 
 
 def test_the_list(rabbitmq, capsys):
-    rabbitmq.park(*task("a" * 36, **{"x-death": [death()]}))
-    rabbitmq.park({}, "lost?", "celery.unroutable", "celery", "nobody")
+    rabbitmq.keep(*task("a" * 36, **{"x-death": [death()]}))
+    rabbitmq.keep({}, "lost?", "celery.unroutable", "celery", "nobody")
     assert dead.main(["list"]) == dead.DONE
     said = capsys.readouterr()
     header, first, second = said.out.splitlines()
@@ -185,23 +186,23 @@ def test_the_list(rabbitmq, capsys):
     assert first.split()[:4] == ["a" * 36, "tasks.add", "celery", "rejected"]
     assert first.endswith("[2, 3]")
     assert second.split()[1:6] == ["-", "nobody", "unroutable", "-", "-"]
-    assert said.err == "2 of 2 parked\n"
+    assert said.err == "2 of 2 dead-lettered\n"
 
 
 def test_the_list_stops_at_its_limit_and_reads_no_further(rabbitmq, capsys):
     for id in "abcdef":
-        rabbitmq.park(*task(id, **{"x-death": [death()]}))
+        rabbitmq.keep(*task(id, **{"x-death": [death()]}))
     assert dead.main(["--json", "--limit", "2"]) == dead.DONE
     said = capsys.readouterr()
     assert ids(said.out) == ["a", "b"]
-    assert said.err == "2 of 6 parked\n"
+    assert said.err == "2 of 6 dead-lettered\n"
     assert len(rabbitmq.got) == 2
 
 
 def test_what_stays_does_not_block_what_comes_after(rabbitmq, monkeypatch, capsys):
-    monkeypatch.setattr(parking, "WINDOW", 3)
+    monkeypatch.setattr(on_rabbitmq, "WINDOW", 3)
     for number in range(20):
-        rabbitmq.park(*task(str(number), **{"x-death": [death("low" if number % 3 else "celery")]}))
+        rabbitmq.keep(*task(str(number), **{"x-death": [death("low" if number % 3 else "celery")]}))
     assert dead.main(["drop", "--all", "--yes", "--queue", "celery", "--json"]) == dead.DONE
     assert ids(capsys.readouterr().out) == [str(number) for number in range(0, 20, 3)]
     assert len(rabbitmq.queues["celery.dead"]) == 13
@@ -211,27 +212,27 @@ def test_what_stays_does_not_block_what_comes_after(rabbitmq, monkeypatch, capsy
 
 
 def test_what_somebody_else_holds_is_not_waited_for(rabbitmq, capsys):
-    rabbitmq.park(*task())
+    rabbitmq.keep(*task())
     rabbitmq.drain_events = lambda timeout: (_ for _ in ()).throw(TimeoutError)
     assert dead.main([]) == dead.DONE
-    assert capsys.readouterr().err == "0 of 1 parked\n"
+    assert capsys.readouterr().err == "0 of 1 dead-lettered\n"
 
 
 def test_a_delayed_task_came_from_its_queue_and_not_from_the_delay(rabbitmq):
     bits = ".".join("0" * 27 + "1")
-    rabbitmq.park(*task(**{"x-death": [death("celery_delayed_1", "expired"), death("low")]}))
-    rabbitmq.park(*task("b"), "celery.unroutable", "celery_delayed_delivery", f"{bits}.no.where")
-    found = list(parking.RabbitMQ(rabbitmq, Platform.from_mapping(PLATFORM, "test")).look())
+    rabbitmq.keep(*task(**{"x-death": [death("celery_delayed_1", "expired"), death("low")]}))
+    rabbitmq.keep(*task("b"), "celery.unroutable", "celery_delayed_delivery", f"{bits}.no.where")
+    found = list(on_rabbitmq.RabbitMQ(rabbitmq).look())
     assert [(one.queue, one.reason) for one in found] == [("low", "rejected"), ("no.where", "unroutable")]
 
 
 def test_what_was_unroutable_goes_on_where_it_was_and_nothing_else_does(rabbitmq):
     bits = ".".join("0" * 27 + "1")
-    rabbitmq.park(*task(), "celery.dead")
-    rabbitmq.park(
+    rabbitmq.keep(*task(), "celery.dead")
+    rabbitmq.keep(
         *task("b", **{"x-death": [death("celery_delayed_3", "expired")]}), "celery.unroutable", "celery_delayed_2", bits
     )
-    assert parking.RabbitMQ(rabbitmq, Platform.from_mapping(PLATFORM, "test")).send_on() == 1
+    assert on_rabbitmq.unroutable(rabbitmq).publish_again() == 1
     ((exchange, routing_key, message),) = rabbitmq.sent_on
     assert (exchange, routing_key) == ("celery_delayed_2", bits)
     assert message.properties["application_headers"] == task("b")[0]
@@ -239,21 +240,21 @@ def test_what_was_unroutable_goes_on_where_it_was_and_nothing_else_does(rabbitmq
 
 
 def test_what_the_broker_does_not_take_stays_unroutable(rabbitmq):
-    rabbitmq.park(*task(), "celery.unroutable", "celery", "nobody")
+    rabbitmq.keep(*task(), "celery.unroutable", "celery", "nobody")
     rabbitmq.refuses = True
     with pytest.raises(MessageNacked):
-        parking.RabbitMQ(rabbitmq, Platform.from_mapping(PLATFORM, "test")).send_on()
+        on_rabbitmq.unroutable(rabbitmq).publish_again()
     assert len(rabbitmq.queues["celery.unroutable"]) == 1
 
 
-def test_put_back_begins_anew_and_is_with_its_queue_before_it_leaves(rabbitmq):
+def test_what_is_requeued_begins_anew_and_is_in_its_queue_before_it_leaves(rabbitmq):
     history = {
         "x-death": [death("low")],
         "x-first-death-queue": "low",
         "x-last-death-reason": "",
         "x-delivery-count": 3,
     }
-    rabbitmq.park(*task(retries=1, **history), priority=5)
+    rabbitmq.keep(*task(retries=1, **history), priority=5)
     assert dead.main(["retry", "a"]) == dead.DONE
     assert rabbitmq.log == [("published", "low", "a"), ("acked", "a")]
     (back,) = rabbitmq.queues["low"]
@@ -263,22 +264,22 @@ def test_put_back_begins_anew_and_is_with_its_queue_before_it_leaves(rabbitmq):
 
 @pytest.mark.parametrize("refuses", [True, False])
 def test_what_no_queue_takes_stays(rabbitmq, capsys, refuses):
-    rabbitmq.park(*task(**{"x-death": [death("gone")]}))
-    rabbitmq.park(*task("b", **{"x-death": [death("low")]}))
+    rabbitmq.keep(*task(**{"x-death": [death("gone")]}))
+    rabbitmq.keep(*task("b", **{"x-death": [death("low")]}))
     rabbitmq.refuses = refuses
     assert dead.main(["retry", "--all"]) == dead.LEFT
     said = capsys.readouterr().err
-    assert ("takes no message" if refuses else "a stays parked: there is no queue gone") in said
+    assert ("accepts no message" if refuses else "a stays dead-lettered: there is no queue gone") in said
     assert len(rabbitmq.queues["celery.dead"]) == 1 + refuses
     assert dead.main(["retry", "a", "--to", "celery"]) == (dead.LEFT if refuses else dead.DONE)
     assert len(rabbitmq.queues["celery"]) == 1 - refuses
 
 
 def test_what_comes_back_at_once_is_left_for_the_next_time(rabbitmq, capsys):
-    rabbitmq.park(*task(**{"x-death": [death()]}))
-    rabbitmq.queues["celery"] = rabbitmq.queues["celery.dead"]  # as if its worker rejected it again
+    rabbitmq.keep(*task(**{"x-death": [death()]}))
+    rabbitmq.queues["celery"] = rabbitmq.queues["celery.dead"]  # as if its worker rejected the message again
     assert dead.main(["retry", "--all"]) == dead.DONE
-    assert "1 put back" in capsys.readouterr().err
+    assert "1 requeued" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -292,9 +293,9 @@ def test_what_comes_back_at_once_is_left_for_the_next_time(rabbitmq, capsys):
     ],
 )
 def test_those_that_are_meant(rabbitmq, capsys, arguments, dropped):
-    rabbitmq.park(*task("a", **{"x-death": [death()]}))
-    rabbitmq.park(*task("b", "tasks.mul", **{"x-death": [death()]}))
-    rabbitmq.park(*task("c", **{"x-death": [death("low")]}))
+    rabbitmq.keep(*task("a", **{"x-death": [death()]}))
+    rabbitmq.keep(*task("b", "tasks.mul", **{"x-death": [death()]}))
+    rabbitmq.keep(*task("c", **{"x-death": [death("low")]}))
     assert dead.main(["drop", "--yes", "--json", *arguments]) == dead.DONE
     assert ids(capsys.readouterr().out) == list(dropped)
     assert len(rabbitmq.queues["celery.dead"]) == 3 - len(dropped)
@@ -302,15 +303,15 @@ def test_those_that_are_meant(rabbitmq, capsys, arguments, dropped):
 
 def test_of_two_copies_one_is_meant(rabbitmq):
     for _ in range(2):
-        rabbitmq.park(*task(**{"x-death": [death()]}))
+        rabbitmq.keep(*task(**{"x-death": [death()]}))
     assert dead.main(["drop", "--yes", "a"]) == dead.DONE
     assert len(rabbitmq.queues["celery.dead"]) == 1
 
 
 @pytest.mark.parametrize("verb", [["show"], ["retry"], ["drop", "--yes"]])
-def test_what_is_not_parked_is_said(rabbitmq, capsys, verb):
+def test_what_is_not_dead_lettered_is_said(rabbitmq, capsys, verb):
     assert dead.main([*verb, "x"]) == dead.LEFT
-    assert "x is not parked" in capsys.readouterr().err
+    assert "x is not dead-lettered" in capsys.readouterr().err
     assert dead.main([*verb, "--all"]) == dead.LEFT
 
 
@@ -318,7 +319,7 @@ def test_what_is_not_parked_is_said(rabbitmq, capsys, verb):
     "arguments", [["retry"], ["drop", "--yes"], ["show", "a", "--all"], ["nonsense"], ["drop", "a"]]
 )
 def test_wrong_usage(rabbitmq, capsys, arguments):
-    rabbitmq.park(*task(**{"x-death": [death()]}))
+    rabbitmq.keep(*task(**{"x-death": [death()]}))
     with pytest.raises(SystemExit) as end:
         dead.main(arguments)
     assert end.value.code == dead.USAGE
@@ -327,7 +328,7 @@ def test_wrong_usage(rabbitmq, capsys, arguments):
 
 @pytest.mark.parametrize(("answer", "left"), [("y", 0), ("", 1), ("no", 1)])
 def test_drop_asks(rabbitmq, monkeypatch, answer, left):
-    rabbitmq.park(*task(**{"x-death": [death()]}))
+    rabbitmq.keep(*task(**{"x-death": [death()]}))
     monkeypatch.setattr(dead.sys, "stdin", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr("builtins.input", lambda question: answer)
     assert dead.main(["drop", "a"]) == (dead.LEFT if left else dead.DONE)
@@ -335,7 +336,7 @@ def test_drop_asks(rabbitmq, monkeypatch, answer, left):
 
 
 def test_show_tells_everything(rabbitmq, capsys):
-    rabbitmq.park(*task(**{"x-death": [death("low")], "lang": "py"}), correlation_id="a")
+    rabbitmq.keep(*task(**{"x-death": [death("low")], "lang": "py"}), correlation_id="a")
     assert dead.main(["show", "a"]) == dead.DONE
     said = capsys.readouterr().out
     for line in ("queue: low", "args: [2, 3]", "since: 2026-11-21T12:00:00+00:00", '  lang: "py"', "  x-death: [{"):
@@ -344,12 +345,12 @@ def test_show_tells_everything(rabbitmq, capsys):
 
 def test_arguments_that_are_no_json_are_shown_as_the_producer_did(rabbitmq, capsys):
     headers, _ = task(**{"x-death": [death()]})
-    rabbitmq.park(headers, b"\x80\x04")
+    rabbitmq.keep(headers, b"\x80\x04")
     dead.main([])
     assert capsys.readouterr().out.splitlines()[1].endswith("(2, …)")
 
 
-def test_redis_lists_what_the_transport_parked(redis, capsys):
+def test_redis_lists_what_the_transport_dead_lettered(redis, capsys):
     redis.list = [element("a"), b"?", element("b", reason="rejected")]
     assert dead.main([]) == dead.DONE
     said = capsys.readouterr()
@@ -357,10 +358,10 @@ def test_redis_lists_what_the_transport_parked(redis, capsys):
     assert [row[:5] for row in rows[:2]] == [
         ["a", "tasks.add", "low", "delivery_limit", "3"], ["b", "tasks.add", "low", "rejected", "3"]]  # fmt: skip
     assert rows[2][1:4] == ["-", "-", "unreadable"]
-    assert said.err == "3 of 3 parked\n"
+    assert said.err == "3 of 3 dead-lettered\n"
 
 
-def test_redis_puts_back_what_can_be(redis, capsys):
+def test_redis_requeues_what_can_be(redis, capsys):
     redis.list = [element("a"), b"?", element("b", queue="gone"), element("c")]
     assert dead.main(["retry", "--all"]) == dead.LEFT
     assert [(queue, message["headers"]["id"]) for queue, message in redis.put] == [("low", "a"), ("low", "c")]
@@ -372,7 +373,7 @@ def test_redis_puts_back_what_can_be(redis, capsys):
 
 
 def test_redis_reads_in_chunks_and_misses_none(redis, monkeypatch, capsys):
-    monkeypatch.setattr(parking, "CHUNK", 4)
+    monkeypatch.setattr(on_redis, "CHUNK", 4)
     redis.list = [element(str(number), queue="low" if number % 3 else "celery") for number in range(30)]
     assert dead.main(["drop", "--all", "--yes", "--queue", "low", "--json"]) == dead.DONE
     assert ids(capsys.readouterr().out) == [str(number) for number in range(30) if number % 3]

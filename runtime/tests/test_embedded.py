@@ -42,8 +42,9 @@ def test_a_worker_of_one_test(turn, celery_app, celery_worker):
     open_sockets.append(sockets())
 
 def test_it_is_closed():
-    # Each worker has four or more, and one more or less may be open just then.
-    assert open_sockets[3] < open_sockets[1] + 4, open_sockets
+    # Each worker has four sockets or more, of which Celery before 5.4 leaves two open, by itself too. One more or less
+    # may be open just then.
+    assert open_sockets[3] < open_sockets[1] + 6, open_sockets
     assert gc.get_freeze_count() == 0
 
 def test_a_worker_with_threads(celery_app):

@@ -1,4 +1,4 @@
-"""gunicorn with the platform's configuration: it says when it serves, and starts as workers do."""
+"""gunicorn with the platform's configuration: it reports that it serves, and starts as workers do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def application(environ, start_response):
 
 @pytest.fixture(params=[[], ["--preload"]], ids=["each loads it", "loaded once"])
 def web(app_dir, tmp_path, request):
-    """Start it, wait until it says that it serves, and stop it afterwards."""
+    """Start gunicorn, wait until it reports that it serves, and stop it afterwards."""
     folder = app_dir(site_app=APP)
     config = ["--config", "python:celery_on_hosts.gunicorn_conf", "--bind", f"unix:{tmp_path}/web.sock"]
     environment = {"PYTHONPATH": str(RUNTIME), "CELERY_RUN_DIR": str(tmp_path), "CELERY_PROGRAM": "web"}

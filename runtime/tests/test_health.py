@@ -1,4 +1,4 @@
-"""The health of a host, with what it looks at made by hand."""
+"""The health of a host whose heartbeats, broker and pages are made by hand."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ import time
 import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
+from conftest import since
 
-from celery_on_hosts import health
-from celery_on_hosts.config import Platform
+from celery_on_hosts import names, processes
+from celery_on_hosts.health import queues, report
+from celery_on_hosts.health.canaries import Canaries
+from celery_on_hosts.health.inspector import Inspector
+from celery_on_hosts.platform_file import Platform
 
 WORKER = {"program": "celery", "kind": "worker", "node": "celery@here", "queues": ["celery", "low"]}
 BEAT = {"program": "celerybeat", "kind": "beat"}
@@ -23,14 +27,14 @@ BEAT = {"program": "celerybeat", "kind": "beat"}
 @pytest.fixture
 def host(platform, tmp_path, monkeypatch):
     """A host: programs that should run, and what they last reported; returns an Inspector of it."""
-    monkeypatch.setattr(health, "_proc", lambda pid, name: b"celery" if pid == os.getpid() else b"")
-    monkeypatch.setattr(health, "CURRENT", tmp_path / "current")
+    monkeypatch.setattr(processes, "read", lambda pid, name: b"celery" if pid == os.getpid() else b"")
+    monkeypatch.setattr(names, "CURRENT_RELEASE", tmp_path / "current")
 
-    def make(programs, *reports, canary=False, **keys) -> health.Inspector:
+    def make(programs, *reports, canary=False, **keys) -> Inspector:
         platform(broker="redis", queue_arguments={}, programs=programs, **keys)
-        for report in reports:
-            (tmp_path / f"{report['program']}.json").write_text(json.dumps(report))
-        inspector = health.Inspector(Platform.load(), timeout=5, canary=canary)
+        for one in reports:
+            (tmp_path / f"{one['program']}.json").write_text(json.dumps(one))
+        inspector = Inspector(Platform.load(), timeout=5, canary=canary)
         inspector._app = Celery("health", set_as_current=False)
         return inspector
 
@@ -60,14 +64,14 @@ def beat(**fields):
     return common | {"last_tick": now, "interval": 5} | fields
 
 
-def failed(found: health.Health) -> dict[str, str]:
+def failed(found: report.Health) -> dict[str, str]:
     return {f"{check.layer} {check.name}": check.detail for check in found.checks if not check.ok}
 
 
 def test_healthy(host):
     found = host([WORKER, BEAT], worker(), beat()).look()
     assert failed(found) == {}
-    assert found.code == health.HEALTHY
+    assert found.code == report.HEALTHY
     assert [check.layer for check in found.checks] == [
         "process", "process", "consuming", "beat", "queues", "queues", "queues", "release"]  # fmt: skip
 
@@ -76,19 +80,24 @@ def test_the_database_has_to_listen(host, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         monkeypatch.setenv("DATABASE_URL", f"postgresql://celery:secret@127.0.0.1:{port}/celery")
-        assert host([WORKER], worker()).look().code == health.HEALTHY
+        assert host([WORKER], worker()).look().code == report.HEALTHY
     away = host([WORKER], worker()).look()
-    assert away.code == health.UNHEALTHY
+    assert away.code == report.UNHEALTHY
     assert "refused" in failed(away)[f"database 127.0.0.1:{port}"]
+    monkeypatch.setenv("DATABASE_URL", "postgis://celery:secret@away/celery")  # as the application wants it
+    monkeypatch.setenv("PGHOST", "127.0.0.1")
+    monkeypatch.setenv("PGPORT", str(port))
+    assert f"database 127.0.0.1:{port}" in failed(host([WORKER], worker()).look())
+    monkeypatch.delenv("PGHOST")
     monkeypatch.setenv("DATABASE_URL", "sqlite:////tmp/db")
-    assert host([WORKER], worker()).look().code == health.HEALTHY
+    assert host([WORKER], worker()).look().code == report.HEALTHY
 
 
 @pytest.mark.parametrize(
     ("fields", "check", "words"),
     [
         ({"pid": 1 << 30}, "process celery", "is gone"),
-        ({"heartbeat": 0}, "process celery", "no sign of life"),
+        ({"heartbeat": 0}, "process celery", "no heartbeat for"),
         ({"connected": False}, "consuming celery", "not connected"),
         ({"queues": ["celery"]}, "consuming celery", "does not read low"),
         ({"state": "stopping", "active": 3}, "consuming celery", "3 tasks still run"),
@@ -97,7 +106,7 @@ def test_the_database_has_to_listen(host, monkeypatch):
 )
 def test_unhealthy_worker(host, fields, check, words):
     found = host([WORKER], worker(**fields)).look()
-    assert found.code == health.UNHEALTHY
+    assert found.code == report.UNHEALTHY
     assert words in failed(found)[check]
     assert all(check.advice for check in found.checks if not check.ok)
 
@@ -110,7 +119,7 @@ def test_nothing_reported(host):
 
 def test_a_solo_worker_may_be_busy_for_long(host):
     found = host([WORKER], worker(loop=time.time() - 600, pool="solo", active=1)).look()
-    assert found.code == health.HEALTHY
+    assert found.code == report.HEALTHY
 
 
 def test_beat_that_does_not_tick(host):
@@ -118,13 +127,13 @@ def test_beat_that_does_not_tick(host):
 
 
 def test_beat_that_sleeps_longer_by_choice(host):
-    assert host([BEAT], beat(last_tick=time.time() - 120, interval=300)).look().code == health.HEALTHY
+    assert host([BEAT], beat(last_tick=time.time() - 120, interval=300)).look().code == report.HEALTHY
 
 
 def test_a_drained_host_says_so(host):
     found = host([BEAT], beat(), drained=True).look()
     assert failed(found) == {"consuming workers": "stopped: this host is drained"}
-    assert found.code == health.DEGRADED
+    assert found.code == report.DEGRADED
     ending = host([BEAT], beat(), worker(state="stopping"), worker(program="gone", pid=1), drained=True).look()
     assert failed(ending) == failed(found)
 
@@ -132,7 +141,7 @@ def test_a_drained_host_says_so(host):
 def test_a_drained_host_whose_worker_works_on_is_unhealthy(host):
     found = host([BEAT], beat(), worker(), drained=True).look()
     assert failed(found) == {"consuming workers": "this host is drained, and celery works on"}
-    assert found.code == health.UNHEALTHY
+    assert found.code == report.UNHEALTHY
 
 
 def test_mixed_releases(host, tmp_path):
@@ -142,12 +151,19 @@ def test_mixed_releases(host, tmp_path):
     assert found.checks[-1].advice == "supervisorctl restart celerybeat"
 
 
-def test_a_full_queue_is_a_warning(host):
-    inspector = host([WORKER], worker(), queue_depth_warning=1)
+def test_what_a_worker_leaves_out_is_a_warning(host):
+    found = host([WORKER], worker(left_out=["chords: not with celery 9.0.0"])).look()
+    assert failed(found) == {"upstream celery": "chords: not with celery 9.0.0"}
+    assert found.code == report.DEGRADED
+
+
+def test_a_full_queue_is_a_warning(host, monkeypatch):
+    monkeypatch.setattr(queues, "WAITING_WARNING", 1)
+    inspector = host([WORKER], worker())
     for _ in range(2):
         inspector._app.send_task("any", queue="low")
     found = inspector.look()
-    assert found.code == health.DEGRADED
+    assert found.code == report.DEGRADED
     assert failed(found) == {"queues low": "2 waiting"}
     with inspector._app.connection() as connection:
         connection.default_channel._purge("low")
@@ -161,19 +177,31 @@ def test_canary(host):
     assert [check.name for check in found.checks if check.layer == "canary"] == ["celery", "low"]
 
 
+@pytest.mark.parametrize("store", ["disabled", "rpc://", "cache+memory://"])
+def test_a_canary_returns_over_redis_whatever_keeps_results(host, redis, server, monkeypatch, store):
+    """Without a result store the worker sends what the canary returns to whoever asks."""
+    monkeypatch.setenv("CELERY_BROKER_URL", server.url)
+    monkeypatch.setenv("CELERY_RESULT_BACKEND", store)
+    inspector = host([WORKER], worker(), canary=True)
+    with start_worker(inspector._app, pool="solo", perform_ping_check=False):
+        for _ in range(2):
+            assert failed(inspector.look()) == {}
+    assert {key for key in redis.keys("*") if not key.startswith(("_kombu.binding", "celery.wake."))} == set()
+
+
 def test_a_canary_that_another_host_ran_says_nothing_of_this_one(host, monkeypatch):
     queues = ["celery", "low", "mail"]
     reader = WORKER | {"queues": queues}
     inspector = host([reader], worker(queues=queues), canary=True, queues=queues)
     inspector.own = True
-    inspector.timeout = 0.4
-    ran = {"celery": ["celery@there", "celery@here"], "low": ["celery@there"] * 1000, "mail": ["celery@there", ""]}
+    inspector.timeout = 3
+    ran = {"celery": ["celery@there", "celery@here"], "low": ["celery@there"] * 100_000, "mail": ["celery@there", ""]}
 
-    def answer(queue, *_):
+    def answer(_, queue, *__):
         node = ran[queue].pop(0)
-        return health.Check("canary", queue, bool(node), f"back from {node}" if node else "not back"), node
+        return report.Check("canary", queue, bool(node), f"back from {node}" if node else "not back"), node
 
-    monkeypatch.setattr(inspector, "_canary", answer)
+    monkeypatch.setattr(Canaries, "_wait", answer)
     said = {check.name: check.detail for check in inspector.look().checks if check.layer == "canary"}
     assert said == {
         "celery": "back from celery@here",
@@ -189,17 +217,17 @@ def test_canary_behind_busy_workers_is_a_warning(host):
     inspector = host([WORKER], worker(active=2), canary=True)
     inspector.timeout = 0.3
     found = inspector.look()
-    assert found.code == health.DEGRADED
+    assert found.code == report.DEGRADED
     assert "busy" in failed(found)["canary low"]
 
 
 def test_canary_behind_canaries_is_an_error(host):
-    """As of a release in which each of them kills its process: all slots are taken, and some wait."""
+    """As in a release in which each canary kills its process: all slots are taken, and some canaries wait."""
     inspector = host([WORKER], worker(active=2, canaries=2), canary=True)
     inspector.timeout = 0.3
     for _ in range(2):
         found = inspector.look()
-    assert found.code == health.UNHEALTHY
+    assert found.code == report.UNHEALTHY
     assert "not back after 0.3 s" in failed(found)["canary low"]
 
 
@@ -210,11 +238,12 @@ def test_canary_that_nobody_runs(host):
     assert "not back after 0.3 s" in failed(found)["canary other"]
 
 
+@since("5.7", "settings of limits refuse no call")
 def test_a_canary_is_sent_as_the_application_sends_its_tasks(host):
     inspector = host([WORKER], worker(), canary=True)
     inspector._app.conf.update(task_soft_time_limit=90, task_time_limit=60)
     found = inspector.look()
-    assert found.code == health.UNHEALTHY
+    assert found.code == report.UNHEALTHY
     assert "not accepted: soft_time_limit must be less than" in failed(found)["canary low"]
 
 
@@ -242,7 +271,7 @@ def web():
     ("status", "below", "healthy"),
     [
         (200, 400, True),
-        (301, 400, True),  # it is not followed
+        (301, 400, True),  # a redirect is not followed
         (404, 400, False),
         (503, 400, False),
         (301, 500, True),
@@ -254,9 +283,9 @@ def web():
 )
 def test_web(host, web, status, below, healthy):
     found = host([{"program": "web", "kind": "web", "url": f"{web}/{status}", "below": below}]).look()
-    assert (found.code == health.HEALTHY) is healthy
-    assert f"answers {status}" in health.show(found)
-    assert "secret" not in health.show(found)
+    assert (found.code == report.HEALTHY) is healthy
+    assert f"answers {status}" in found.as_text()
+    assert "secret" not in found.as_text()
 
 
 def test_web_is_asked_by_a_name_that_it_allows(host, web):
@@ -264,8 +293,8 @@ def test_web_is_asked_by_a_name_that_it_allows(host, web):
     detail = failed(host([program]).look())["web web"]
     assert "answers 400, not 200 to 399" in detail
     found = host([program | {"host": "shop.example.org"}]).look()
-    assert found.code == health.HEALTHY
-    assert "(Host: shop.example.org) answers 200" in health.show(found)
+    assert found.code == report.HEALTHY
+    assert "(Host: shop.example.org) answers 200" in found.as_text()
 
 
 def test_web_that_is_away(host, tmp_path):
@@ -277,14 +306,9 @@ def test_command(platform, app_dir, python):
     platform(broker="redis", queue_arguments={}, programs=[WORKER])
     folder = app_dir(tasks="from celery import Celery\napp = Celery('tasks')\n")
     done = python(folder, "-m", "celery_on_hosts.health", "--json", "--wait", "1")
-    report = json.loads(done.stdout)
-    assert (done.returncode, report["status"]) == (2, "unhealthy")
-    assert {"layer", "name", "ok", "severity", "detail", "advice", "seconds"} == set(report["checks"][0])
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["status"]) == (2, "unhealthy")
+    assert {"layer", "name", "ok", "severity", "detail", "advice", "seconds"} == set(said["checks"][0])
     done = python(folder, "-m", "celery_on_hosts.health", CELERY_PLATFORM="/nowhere")
     assert (done.returncode, done.stdout) == (3, "")
     assert "cannot be read" in done.stderr
-
-
-def test_urls_are_masked():
-    assert health._mask("x amqp://celery:p%40ss@h:5672/v y") == "x amqp://celery:**@h:5672/v y"
-    assert health._mask("redis://:secret@h/0") == "redis://:**@h/0"

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from celery.utils.quorum_queues import detect_quorum_queues
-from conftest import PLAIN
+from conftest import PLAIN, since
+from kombu import Exchange, Queue
+from kombu.common import Broadcast
 
-from celery_on_hosts import garbage
-from celery_on_hosts.config import PlatformError
+from celery_on_hosts import delay, garbage
+from celery_on_hosts.check.declare import dead_letter_queues
 from celery_on_hosts.loader import PRODUCER_RETRY, SERVER_RETRY
+from celery_on_hosts.platform_file import Platform, PlatformError
 
 
 def make(**options: Any) -> Celery:
@@ -36,8 +38,57 @@ def test_rabbitmq_queues_are_quorum_queues_on_topic_exchanges(platform):
         queue = app.amqp.queues[name]
         assert (queue.exchange.name, queue.exchange.type, queue.routing_key) == (name, "topic", name)
         assert queue.queue_arguments == {"x-queue-type": "quorum"}
-    assert detect_quorum_queues(app, "amqp") == (True, "celery")
+    assert delay.uses_quorum_queues(app)
+    if not delay.is_ours():
+        from celery.utils.quorum_queues import detect_quorum_queues
+
+        assert detect_quorum_queues(app, "amqp") == (True, "celery")
     assert app.amqp.router.route({}, "any")["queue"].name == "celery"
+
+
+def test_queues_of_a_rabbitmq_elsewhere_keep_their_dead_letters_by_arguments(platform):
+    arguments = {"x-queue-type": "quorum", "x-dead-letter-exchange": "celery.dead"}
+    platform(managed_broker=False, queue_arguments=arguments, settings={"broker_use_ssl": {"cert_reqs": 2}})
+    app = make()
+    queue = app.amqp.queues["low"]
+    assert queue.queue_arguments == arguments
+    assert queue.exchange.arguments == {"alternate-exchange": "celery.unroutable"}
+    assert app.connection_for_write().ssl == app.connection_for_read().ssl == {"cert_reqs": 2}
+    own = make()
+    own.conf.broker_use_ssl = {"cert_reqs": 1}
+    assert own.connection_for_write().ssl == {"cert_reqs": 1}, "the application's setting wins"
+
+
+def test_own_queues_dead_letter_too_on_a_rabbitmq_elsewhere(platform):
+    def queues(managed):
+        dead = {} if managed else {"x-dead-letter-exchange": "celery.dead", "x-delivery-limit": 20}
+        platform(managed_broker=managed, queue_arguments={"x-queue-type": "quorum", **dead})
+        app, quorum = make(), {"x-queue-type": "quorum", "x-delivery-limit": 3}
+        app.conf.task_queues = [
+            Queue("celery", Exchange("celery", type="topic"), routing_key="celery", queue_arguments=quorum),
+            Queue("low", Exchange("low"), routing_key="low"),
+            Broadcast("all"),
+        ]
+        return app.amqp.queues
+
+    own = queues(managed=False)
+    dead = {"x-dead-letter-exchange": "celery.dead"}
+    assert own["celery"].queue_arguments == {"x-queue-type": "quorum", "x-delivery-limit": 3, **dead}
+    assert own["low"].queue_arguments == dead, "a classic queue refuses a delivery limit"
+    assert own["low"].exchange.arguments == {"alternate-exchange": "celery.unroutable"}
+    policies = queues(managed=True)
+    assert policies["celery"].queue_arguments == {"x-queue-type": "quorum", "x-delivery-limit": 3}
+    assert (policies["low"].queue_arguments, policies["low"].exchange.arguments) == (None, None)
+
+
+def test_dead_letter_queues_are_declared_where_no_policy_names_them():
+    def named(**keys):
+        platform = Platform("tasks", queues=("celery",), **keys)
+        return [(queue.name, queue.exchange.name, queue.exchange.type) for queue in dead_letter_queues(platform)]
+
+    dead = [(name, name, "fanout") for name in ("celery.dead", "celery.unroutable")]
+    assert named(broker="rabbitmq", managed_broker=False) == dead
+    assert named(broker="rabbitmq") == named(broker="redis", managed_broker=False) == []
 
 
 def test_redis_queues_are_plain(platform):
@@ -137,6 +188,25 @@ def test_an_app_may_turn_confirms_off(platform):
     assert app.conf.broker_transport_options["confirm_publish"] is False
 
 
+PICKLE = {"accept_content": ["json", "pickle"], "task_serializer": "pickle", "result_serializer": "pickle"}
+
+
+@pytest.mark.parametrize(
+    ("conf", "accepted"),
+    [
+        (PICKLE, None),
+        (PICKLE | {"result_accept_content": ["yaml"]}, ["yaml"]),
+        ({"accept_content": ["auth"]}, ["json"]),
+    ],
+)
+def test_results_are_what_the_app_accepts_where_it_chooses_their_kind(platform, conf, accepted):
+    """As under plain Celery. What signs its messages does not sign its results."""
+    platform(settings={"accept_content": ["json"], "result_accept_content": ["json"], "result_serializer": "json"})
+    app = make()
+    app.conf.update(conf)
+    assert app.conf.result_accept_content == accepted
+
+
 def test_only_servers_wait_for_ever(platform):
     platform()
     producer, worker = make(), make()
@@ -157,6 +227,7 @@ def test_settings_under_their_old_names_take_part(platform):
     assert app.conf.broker_transport_options["confirm_timeout"] == 10
 
 
+@since("5.5", "delay.py sends delayed tasks")
 def test_a_delay_below_a_second_is_not_refused(platform):
     platform()
     from celery.app import base
@@ -169,7 +240,7 @@ def test_what_expires_is_left_to_a_worker(platform):
     platform(queues=["expiring"])
     app = make()
     app.send_task("add", expires=60)
-    app.send_task("add", expiration=60)  # the application's own words to the broker
+    app.send_task("add", expiration=60)  # what the application itself tells the broker
     with app.connection_for_read() as connection:
         first, second = (connection.default_channel.basic_get("expiring", no_ack=True) for _ in range(2))
     assert first.headers["expires"]
@@ -183,7 +254,9 @@ def test_canary_is_registered_in_every_app(platform):
     assert "celery_on_hosts.canary" in first.tasks
     assert "celery_on_hosts.canary" in second.tasks
     canary = first.tasks["celery_on_hosts.canary"]
-    assert (canary.acks_late, canary.reject_on_worker_lost) == (False, False), "one that is killed is not parked"
+    assert (canary.acks_late, canary.reject_on_worker_lost) == (False, False), (
+        "one that is killed must not be dead-lettered"
+    )
     result = canary.apply(("token",)).get()
     assert result["token"] == "token"
 
@@ -276,7 +349,7 @@ def test_a_worker_that_has_started_collects_garbage_but_for_what_was_imported(pl
 
 
 def test_a_worker_in_another_process_keeps_no_garbage(platform, monkeypatch):
-    """In one whose start is not ours, as of a test or a web process."""
+    """In a process that the runtime did not start, such as a test or a web process."""
     platform()
     monkeypatch.setattr(garbage, "_is_put_off", False)
     gc.unfreeze()

@@ -8,7 +8,7 @@ USES_IT = PLAIN + "import click_repl\nprint('found', click_repl.repl.__module__)
 
 
 def imported(stderr: str) -> set[str]:
-    """The packages that ``-X importtime`` tells of."""
+    """Return the packages that ``-X importtime`` lists."""
     return {line.rpartition("|")[2].strip() for line in stderr.splitlines() if line.startswith("import time:")}
 
 

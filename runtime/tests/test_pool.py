@@ -7,10 +7,12 @@ from typing import Any
 
 from billiard.pool import CLOSE
 from celery.concurrency.asynpool import AsynPool
+from conftest import since
 
 from celery_on_hosts import pool
 
 
+@since("5.7", "the pool forgets no job that it has not handed to a child")
 def test_a_job_that_went_to_a_child_is_kept():
     child = SimpleNamespace(_is_alive=lambda: True, inqW_fd=7)
 

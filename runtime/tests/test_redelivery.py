@@ -1,4 +1,4 @@
-"""What is delivered again does not run twice here, and a task that kills its worker is told from its neighbours."""
+"""A message that is delivered again does not run twice, and a deadly task is told from its neighbours."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def strikes(tmp_path, monkeypatch) -> Strikes:
 
 
 def died_again(strikes: Strikes) -> Strikes:
-    """What the next worker knows."""
+    """Return what the next worker knows."""
     after = Strikes("celery", strikes.limit)
     after.read()
     return after
@@ -43,7 +43,7 @@ def test_what_ran_when_the_worker_died_is_counted(strikes):
     assert after.of(name_of("a/../b")) == 1
     after.begins(task_id="a/../b")
     assert died_again(after).of(name_of("a/../b")) == 2
-    assert died_again(after).of(name_of("a/../b")) == 2, "it did not run when this one died"
+    assert died_again(after).of(name_of("a/../b")) == 2, "the task did not run when this worker died"
 
 
 def test_what_a_predecessor_still_runs_is_not_counted(strikes):
@@ -78,7 +78,7 @@ class Request:
 
 
 class Worker:
-    """Receives messages by the strategy; what Celery's own would do with them is written down."""
+    """Receives messages by the strategy, and records what Celery's own strategy would do with them."""
 
     def __init__(self, strikes: Strikes, monkeypatch: pytest.MonkeyPatch) -> None:
         self.requests: list[Request] = []
@@ -122,7 +122,7 @@ def worker(strikes, monkeypatch):
     state.active_requests.clear()
 
 
-def test_with_so_many_strikes_it_is_parked_and_the_others_run(strikes, worker):
+def test_with_so_many_strikes_it_is_dead_lettered_and_the_others_run(strikes, worker):
     strikes.counts = {"poison": (3, 0.0)}
     for name in ("poison", "innocent"):
         worker.deliver(name)
@@ -141,7 +141,7 @@ def test_of_those_that_were_struck_one_runs_at_a_time(strikes, worker):
     assert worker.handled == ["beside", "innocent", "poison"]
 
 
-def test_what_was_put_back_by_hand_begins_anew(strikes, worker):
+def test_what_was_requeued_by_hand_begins_anew(strikes, worker):
     strikes.counts = {"poison": (3, 0.0)}
     worker.deliver("poison", redelivered=False)
     assert worker.handled == ["poison"]
@@ -150,7 +150,7 @@ def test_what_was_put_back_by_hand_begins_anew(strikes, worker):
 
 @pytest.mark.parametrize(("acknowledged", "runs"), [(False, ["long"]), (True, ["long", "long"])])
 def test_what_ended_here_is_not_run_again_while_its_message_is_not_acknowledged(worker, acknowledged, runs):
-    """Whose message was acknowledged was sent again, with the same id, and another worker died with it."""
+    """After an acknowledged message, a message with the same id was sent anew, and another worker died with it."""
     worker.deliver("long", redelivered=False)
     worker.deliver("long")
     worker.half_a_second_later()
@@ -175,8 +175,8 @@ def test_what_was_handed_to_a_child_counts_as_running(worker):
 
 @pytest.mark.parametrize(("requeued", "outcome"), [(True, ["requeued"]), (False, ["acknowledged"])])
 def test_a_task_whose_child_was_killed_after_its_success_runs_again(requeued: bool, outcome: list[str]) -> None:
-    """Its chord may not know of it. Who does not want tasks back gets what Celery does."""
-    redelivery.run_again_what_was_killed()
+    """Its chord may not know of the success. Without reject_on_worker_lost Celery decides."""
+    redelivery.install()
     app = Celery("test", broker="memory://", backend="cache+memory://", set_as_current=False)
     done: list[str] = []
 

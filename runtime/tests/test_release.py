@@ -1,4 +1,4 @@
-"""The release is read from where the code was loaded, not from what is current by now."""
+"""The release is read from where the code was loaded, not from ``current``."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def hub():
 
 @pytest.mark.parametrize("loops", [1, 2])
 def test_a_signal_turns_an_idle_loop(hub, loops):
-    """Also after the loop was left and entered again, as when the broker was away."""
+    """Also after the loop ended and began again, as when the broker was away."""
     worker = SimpleNamespace(use_eventloop=True)
     step = SignalWakeup(worker)
     step.start(worker)
@@ -40,11 +40,11 @@ def test_a_signal_turns_an_idle_loop(hub, loops):
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
     started = time.monotonic()
     next(loop)
-    assert time.monotonic() - started < 30, "it slept on"
+    assert time.monotonic() - started < 30, "the loop slept on"
 
 
 def wakeup_fd() -> int:
-    """The file descriptor that Python writes to when a signal arrives, -1 for none."""
+    """Return the file descriptor that Python writes to when a signal arrives, -1 for none."""
     signal.set_wakeup_fd(fd := signal.set_wakeup_fd(-1))
     return fd
 
@@ -74,7 +74,7 @@ def test_a_worker_in_a_thread_is_woken_by_no_signal(hub):
 
 
 def test_who_is_woken_by_signals_already_stays_so(hub):
-    """As asyncio, which runs a worker in the main thread of its process."""
+    """As asyncio does when it runs a worker in the main thread of its process."""
     worker = SimpleNamespace(use_eventloop=True, hub=hub)
     step = SignalWakeup(worker)
     asyncios, reads = socket.socketpair()

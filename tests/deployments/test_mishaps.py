@@ -77,7 +77,9 @@ def test_no_secret_was_an_argument_of_a_process(site: Site, watch: Watch) -> Non
 # --- a change --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", ["celery : Configure", "celery : Use the settings", "celery : Run the programs"])
+@pytest.mark.parametrize(
+    "task", ["celery : Write new settings", "celery : Use the settings", "celery : Run the programs"]
+)
 def test_a_change_is_cut_off(site: Site, deployments: Deployments, chance: random.Random, task: str) -> None:
     """While files are written, and while programs are restarted."""
     cut_off(deployments, chance, task, celery_prefetch_multiplier=3)
@@ -165,12 +167,12 @@ def test_the_good_one_deploys_as_before(deployments: Deployments) -> None:
     assert (run.status, run.changed) == (0, 0), run.said
 
 
-def test_a_parked_message_is_said_and_stops_no_deployment(site: Site, deployments: Deployments) -> None:
+def test_a_dead_letter_is_reported_and_stops_no_deployment(site: Site, deployments: Deployments) -> None:
     """Somebody should look at it; the platform works."""
     site.run("celery -A tasks call nobody.knows.this")
     eventually(lambda: site.health()[0], lambda code: code == 1)
     run = deployments.run(celery_prefetch_multiplier=3)
     assert (run.status, run.changed) == (0, 0), run.said
-    assert "1 parked" in run.said, run.said
+    assert "1 dead-lettered" in run.said, run.said
     site.run("celery-dead drop --all --yes")
     eventually(lambda: site.health()[0], lambda code: code == 0)

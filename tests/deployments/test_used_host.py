@@ -96,7 +96,7 @@ def test_it_is_refused_and_not_touched(used: Site, inventory: Path, words: list[
     said = make(inventory, "deploy", *words, works=False)
     for text in FOUND:
         assert text in said, said
-    assert f"Nothing was changed: probe has {len(FOUND)} things" in said, said
+    assert f"Nothing was changed: {len(FOUND)} things on probe are in the way." in said, said
     after = used.run(STATE)
     assert sorted(set(after.splitlines()) ^ set(before.splitlines())) == []
 

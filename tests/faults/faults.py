@@ -165,13 +165,15 @@ def rolled_back(trial: Trial) -> None:
         assert "is bad: " in host.make("releases"), "it is not marked bad"
         trial.say(f"it went back by itself and is marked bad; no program of {first} was restarted")
 
-        (parked,) = eventually(host.parked, lambda parked: [one["id"] for one in parked] == [late], within=ahead + 60)
+        (dead,) = eventually(host.dead_letters, lambda found: [one["id"] for one in found] == [late], within=ahead + 60)
         warned = [one["detail"] for one in host.health()[1]["checks"] if one["name"] == "celery.dead" and not one["ok"]]
-        assert warned == ["1 parked"], f"health says of what is parked: {warned}"
-        trial.say(f"{first} does not know the task that came due: it is parked, {parked['reason']}, and health says so")
+        assert warned == ["1 dead-lettered"], f"health says of the dead letter: {warned}"
+        trial.say(
+            f"{first} does not know the task that came due: it is dead-lettered ({dead['reason']}), health says so"
+        )
         trial.make("rollback", why="forward")
         assert (runs := host.release()) == second, f"not the release before: {runs}"
-        trial.do(f"celery-dead retry {late}", "celery-dead retry: the task that was parked")
+        trial.do(f"celery-dead retry {late}", "celery-dead retry: the dead letter")
         trial.finished([late], within=60)
         assert sum(event.id == late and event.event == "start" for event in trial.ledger.events) == 1, "it ran twice"
         trial.say(f"{second} has run it")
@@ -203,14 +205,14 @@ def broker_full(trial: Trial) -> None:
 @fault("F17", "a task that kills its worker each time", "bounded", sample=BOTH)
 def poison(trial: Trial) -> None:
     trial.say("a task that kills its worker")
-    trial.until_parked("crash.delay('worker')")
+    trial.until_dead_lettered("crash.delay('worker')")
 
 
 @fault("F18", "a task killed for memory", "bounded")
 def out_of_memory(trial: Trial) -> None:
     with trial.host.memory("2g"):
         trial.say("a task that takes 4 GiB, on a host of 2 GiB")
-        trial.until_parked("exhaust.delay(4096)")
+        trial.until_dead_lettered("exhaust.delay(4096)")
 
 
 @fault("F20", "producer's connection cut between publish and confirm", "once")

@@ -275,7 +275,7 @@ class Host(Site):
                     counts[id] += 1
         return counts
 
-    def parked(self) -> list[dict[str, Any]]:
+    def dead_letters(self) -> list[dict[str, Any]]:
         """The messages that wait for someone to look at them, as celery-dead prints them."""
         said = self.run("celery-dead list --json --limit 0").splitlines()
         return [json.loads(line) for line in said if line.startswith("{")]

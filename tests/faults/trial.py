@@ -184,18 +184,18 @@ class Trial:
         since = time.time()
         eventually(lambda: any(e.event == "success" and e.t > since for e in self.ledger.read()[-50:]), bool, within=90)
 
-    def until_parked(self, call: str) -> None:
-        """Send a task that harms its worker, and wait until it is parked, after no more tries than are allowed.
+    def until_dead_lettered(self, call: str) -> None:
+        """Send a task that harms its worker, and wait until it is dead-lettered, after no more tries than are allowed.
 
         Args:
             call: sends it; Python on the host.
         """
         limit = int(self.host.platform.variables["celery_delivery_limit"])
         (id,) = self.host.send(f"[{call}]")
-        eventually(lambda: [one["id"] for one in self.host.parked()], lambda ids: id in ids, within=500)
+        eventually(lambda: [one["id"] for one in self.host.dead_letters()], lambda ids: id in ids, within=500)
         tries = sum(event.event == "start" and event.id == id for event in self.ledger.read())
         self.bound = tries * (self.host.in_hand + 3)
-        self.say(f"it is parked, after {tries} tries; the limit is {limit}")
+        self.say(f"it is dead-lettered, after {tries} tries; the limit is {limit}")
         assert tries <= limit + 1, f"it was tried {tries} times, with a delivery limit of {limit}"
         self.do(f"celery-dead drop --yes {id}")
 
@@ -278,7 +278,7 @@ def drain(trial: Trial) -> set[str]:
 
 def make_ready(host: Host) -> None:
     """Have a healthy host, whatever the last fault left behind."""
-    if host.parked():
+    if host.dead_letters():
         host.run("celery-dead drop --all --yes")
     if host.health(wait=60)[0] >= 2:
         print("    the host is unhealthy: reboot", flush=True)

@@ -105,7 +105,9 @@ class Platform:
         self.inventory = inventory
         self.variables = {**defaults, **variables}
         self.app = str(self.variables["celery_app"])
-        self.broker = str(self.variables["celery_broker"])
+        # The default is an expression, which follows from celery_broker_url.
+        elsewhere = "redis" if str(self.variables["celery_broker_url"]).startswith("redis") else "rabbitmq"
+        self.broker = str(variables.get("celery_broker", elsewhere))
         self.operator = str([*self.variables["celery_operators"], "root"][0])
         self.address = str(self.variables["ansible_host"])
         self.web_port = int(self.variables["celery_web_port"])
@@ -126,6 +128,7 @@ class Platform:
         self.features |= {f"debian{self.variables.get('lab_debian', 13)}"}
         self.features |= {"ledger"} if "TASKS_LEDGER" in self.variables.get("celery_app_environment", {}) else set()
         self.features |= {"signing"} if self.variables["celery_message_signing"] else set()
+        self.features |= {name for name in ("packages", "files") if self.variables[f"celery_{name}"]}
         others = {"celerybeat": "beat", "flower": "flower", "web": "web"}
         self.programs = [worker.program for worker in self.workers]
         self.programs += [program for program, feature in others.items() if feature in self.features]
@@ -360,7 +363,7 @@ def make(inventory: Path, *words: str, works: bool | None = True) -> str:
         check=False,
     )
     said = done.stdout + done.stderr
-    assert works in (None, done.returncode == 0), f"exit code {done.returncode} of make {words[0]}: {said[-3000:]}"
+    assert works in (None, done.returncode == 0), f"exit code {done.returncode} of make {words[0]}: {said[-6000:]}"
     return said
 
 

@@ -157,3 +157,12 @@ def test_flower_sees_the_workers(site: Site, platform: Platform) -> None:
     """All of them, alive."""
     workers = site.http("/flower/api/workers?status=1", login=f"admin:{platform.secrets['flower']}").json()
     assert workers == dict.fromkeys(site.nodes, True)
+
+
+def test_nobody_else_reads_the_application(site: Site) -> None:
+    """Its files may hold secrets, which celery_app_include ships."""
+    paths = site.run("ls -d /opt/celery/current/app/* /opt/celery/deps/*/lib").split()
+    assert len(paths) > 1
+    for path in paths:
+        site.run(f"test -r {path}", user="nobody", status=1)
+        site.run(f"test -r {path}", user="celery")

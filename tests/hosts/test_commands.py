@@ -35,7 +35,7 @@ COMMANDS = {
     "celery -A tasks result $(celery -A tasks call tasks.add --args '[2, 3]')": "\n5\n",
     'celery-python -c "from tasks import add; r = add.delay(2, 3); print(r.status, r.get(timeout=10))"': " 5\n",
     "celery-health": ": healthy",
-    "celery-dead": "0 of 0 parked",
+    "celery-dead": "0 of 0 dead-lettered",
     "supervisorctl status celery": "RUNNING",
     "supervisorctl tail celery stderr": "succeeded in",
 }

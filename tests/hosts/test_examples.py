@@ -32,7 +32,7 @@ def test_each_example_comes_to_its_end(site: Site) -> None:
             assert answer.status == 202, (example["name"], answer)
             reaches(site, answer.json()["url"], ends.get(example["name"], "SUCCESS"))
     finally:
-        site.run("celery-dead drop --all --yes")  # what was refused is parked, and other tests look there
+        site.run("celery-dead drop --all --yes")  # other tests look at the dead letters
 
 
 def reaches(site: Site, url: str, state: str) -> None:

@@ -110,15 +110,21 @@ def each_program_is_restarted_alone(site: Site) -> None:
 
 
 def a_workers_settings_restart_that_worker_alone(site: Site) -> None:
-    """Change the settings of a worker, and change them back."""
+    """Change the settings of a worker, and change them back. Meanwhile somebody is an operator."""
     deployments = Deployments(site.platform.inventory)
     worker, *others = site.platform.variables["celery_workers"]
     larger = {**worker, "concurrency": worker["concurrency"] + 1}
-    for workers in ([larger, *others], [worker, *others]):
+    operators = site.platform.variables["celery_operators"]
+    for workers, members in (([larger, *others], [*operators, "otto"]), ([worker, *others], operators)):
         before = site.main_pids()
-        done = deployments.run(celery_workers=workers)
+        done = deployments.run(celery_workers=workers, celery_operators=members)
         assert done.status == 0, done.said[-3000:]
         assert restarted(before, site.main_pids()) == [site.platform.workers[0].program]
+        assert site.run("getent group celery-operators").strip().split(":")[3].split(",") == members
+    assert site.run("getent passwd otto").strip().endswith(":/home/otto:/bin/bash"), (
+        "the account is a person's, and stays"
+    )
+    assert site.run("stat -c %U /home/otto").strip() == "otto"
 
 
 def test_a_release_that_a_host_has_not_is_refused(site: Site) -> None:

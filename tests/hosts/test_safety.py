@@ -82,11 +82,10 @@ from tasks import add
 sent = time.time()
 late = [add.apply_async((i, i), countdown={wait}, queue=queue) for queue, n in {numbers}.items() for i in range(n)]
 due = [add.apply_async((2, 3), queue=queue) for queue in {numbers}]
-results = [task.get(timeout=10) for task in due]
-at_once = time.time() - sent
-sums = [task.get(timeout=20) for task in late]
-waited = [task.date_done.timestamp() - sent for task in late]
-print(json.dumps([results, at_once, sums, min(waited), max(waited)]))
+results = [task.get(timeout=60) for task in due]
+sums = [task.get(timeout=60) for task in late]
+ended = lambda tasks: [task.date_done.timestamp() - sent for task in tasks]
+print(json.dumps([results, sums, max(ended(due)), min(ended(late))]))
 """
 
 
@@ -151,7 +150,7 @@ def test_pickle_is_refused(site: Site) -> None:
     assert (result, state) == (5, "PENDING")
     assert not site.host.file("/tmp/verify-pickle").exists  # noqa: S108
     assert "Refusing to deserialize" in site.run("cat /var/log/celery/celery*.log")
-    assert _parked(site) == [sent], "and it is kept for who wants to know"
+    assert _dead_letters(site) == [sent], "and it is kept for who wants to know"
 
 
 @pytest.mark.needs("signing")
@@ -159,7 +158,7 @@ def test_an_unsigned_message_is_refused(site: Site) -> None:
     """And the worker goes on. What is signed by another key, or altered, is tried in the application's own tests."""
     result, state, sent = site.python(UNSIGNED)
     assert (result, state) == (5, "PENDING")
-    assert _parked(site) == [sent], "and it is kept for who wants to know"
+    assert _dead_letters(site) == [sent], "and it is kept for who wants to know"
 
 
 @pytest.fixture
@@ -189,7 +188,7 @@ def test_a_worker_with_a_key_takes_nothing_but_what_it_signed(site: Site, key: d
     assert (result, unsigned, altered) == (5, "PENDING", "PENDING")
     assert why == ["Refusing to deserialize", "DecodeError"]
     if site.platform.broker == "redis":  # at RabbitMQ the policy says it, of the platform's queues alone
-        assert _parked(site) == [refused]
+        assert _dead_letters(site) == [refused]
 
 
 @pytest.mark.needs("signing")
@@ -200,10 +199,10 @@ def test_the_signing_key_is_for_the_application_alone(site: Site) -> None:
     assert certificate.mode == 0o644
 
 
-def test_a_task_that_no_worker_knows_is_parked(site: Site, queue: str) -> None:
+def test_a_task_that_no_worker_knows_is_dead_lettered(site: Site, queue: str) -> None:
     """Among the dead letters, whole, and none is lost."""
     sent = site.send(f"[__import__('tasks').app.send_task('no.such.task', args=(1, 2), queue={queue!r})]")
-    assert _parked(site) == sent
+    assert _dead_letters(site) == sent
 
 
 @pytest.mark.unless("plain", "debian13")
@@ -211,14 +210,14 @@ def test_tasks_of_the_future_block_nobody(site: Site) -> None:
     """They come when they are due, not before, and the other tasks of their queue do not wait for them."""
     prefetch = site.platform.variables["celery_prefetch_multiplier"]
     numbers = {queue: worker.concurrency * prefetch + 1 for worker in site.platform.workers for queue in worker.queues}
-    results, at_once, sums, first, last = site.python(ETA.format(wait=5, numbers=numbers))
+    results, sums, last_due, first_late = site.python(ETA.format(wait=8, numbers=numbers))
     assert results == [5] * len(numbers)
-    assert at_once < 4.5, "tasks that were due waited for those that were not"
     assert sums == [2 * i for number in numbers.values() for i in range(number)]
-    assert 4.9 < first < last < 15
+    assert last_due < first_late, "tasks that were due waited for those that were not"
+    assert first_late > 7.9
 
 
-def _parked(site: Site) -> list[str]:
+def _dead_letters(site: Site) -> list[str]:
     """Take the dead letters off, when there are some; return the tasks' ids."""
     if site.platform.broker == "rabbitmq":
         return [message["properties"]["headers"]["id"] for message in _take(site, "celery.dead")]
@@ -266,7 +265,7 @@ def test_no_queue_of_the_application_is_less_than_quorum(site: Site) -> None:
 
 
 @pytest.mark.needs("rabbitmq")
-def test_a_message_without_a_way_is_parked(site: Site, queue: str) -> None:
+def test_an_unroutable_message_is_dead_lettered(site: Site, queue: str) -> None:
     """The exchange knows no queue for it, and it is kept."""
     message = {"properties": {}, "routing_key": "nobody", "payload": "lost?", "payload_encoding": "string"}
     site.management(f"exchanges/celery/{quote(queue)}/publish", message)

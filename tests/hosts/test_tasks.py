@@ -41,10 +41,33 @@ def test_the_limits_of_the_application_hold(site: Site) -> None:
         "import json; from tasks import add, nap, rest; "
         "sent = [add.delay(2, 3), nap.delay(30), rest.apply_async([30], time_limit=2), "
         "rest.apply_async([30], soft_time_limit=1)]; ended = [one.get(timeout=20, propagate=False) for one in sent]; "
-        "print(json.dumps([add.time_limit, ended[0], *([type(one).__name__, *one.args] for one in ended[1:])]))"
+        "print(json.dumps([ended[0], *([type(one).__name__, *one.args] for one in ended[1:])]))"
     )
     hard = "TimeLimitExceeded"
-    assert site.python(code) == [60, 5, [hard, 3], [hard, 2], ["SoftTimeLimitExceeded"]]
+    assert site.python(code) == [5, [hard, 3], [hard, 2], ["SoftTimeLimitExceeded"]]
+
+
+REVOKED = """
+import json
+from tasks import add
+sent = [add.apply_async((40, 2), countdown=20) for _ in range(2)]
+assert add.app.control.revoke(sent[0].id, reply=True, timeout=10)
+print(json.dumps([one.id for one in sent]))
+"""
+
+
+@pytest.mark.needs("plain")
+def test_a_task_that_waits_is_still_revoked_after_a_restart(site: Site) -> None:
+    """The worker that heard the revoke has ended before the task is due; the broker waits, or the next worker."""
+    revoked, meant = site.python(REVOKED)
+    site.run("supervisorctl restart celery")
+    ask = f"""
+import json
+from tasks import add
+print(json.dumps([add.AsyncResult(one).state for one in {[revoked, meant]}]))
+"""
+    states = eventually(lambda: site.python(ask), lambda found: found[1] == "SUCCESS", within=60)
+    assert states == ["REVOKED", "SUCCESS"]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +104,18 @@ def test_the_health_check_asks_the_web_side_by_its_name(site: Site) -> None:
     (check,) = [check for check in health["checks"] if check["layer"] == "web"]
     assert check["ok"], check
     assert f"(Host: {site.platform.variables['celery_web_host']}) answers 200" in check["detail"]
+
+
+@pytest.mark.needs("web", "plain")
+def test_nginx_serves_what_was_made_for_the_release_and_what_the_application_wrote(site: Site) -> None:
+    """The first belongs to root; the second is kept over releases, and nobody but nginx and celery reads it."""
+    name = str(site.platform.variables["celery_web_host"])
+    assert site.http("/static/site.css", host=name).body == "body { color: black }"
+    assert site.run("stat -Lc '%U %a' /opt/celery/current/static/static/site.css").strip() == "root 644"
+    assert site.http("/note", host=name).status == 201
+    assert site.http("/uploads/note.txt", host=name).body == "a note"
+    assert site.run("cat /var/lib/celery/data/uploads/note.txt") == "a note"
+    site.run("cat /var/lib/celery/data/uploads/note.txt", user="nobody", status=1)
 
 
 @pytest.mark.needs("web", "example")

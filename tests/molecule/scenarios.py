@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable
@@ -17,6 +18,8 @@ LOGS = ROOT / ".cache" / "molecule"
 # In the order in which they start: the longest first, so that none is left running alone at the end.
 SCENARIOS = ("default", "redis", "mishaps", "debian12", "plain", "plain-redis")
 PHASE = re.compile(r"INFO +\[\S+ > (\S+)\] Executing$")
+# What pytest, Ansible and Molecule write of the reason for a failure.
+REASON = re.compile(r"(E  |FAILED |ERROR |\[ERROR\]|fatal: )")
 
 
 @dataclass
@@ -32,6 +35,20 @@ class Run:
     code: int
     log: Path
     phases: dict[str, float] = field(default_factory=dict)
+
+    def failure(self) -> str:
+        """Return the reasons, and the end of the log: what a reader who has no more than the report has to know."""
+        lines = self.log.read_text(encoding="utf-8").splitlines()
+        reasons = [line[:2000] for line in lines if REASON.match(line)]
+        said = [*reasons[:80], "The end of the log:", *lines[-20:]]
+        return "\n".join([f"make molecule ended with {self.code}. All that it printed: {self.log}", *said])
+
+
+def machine() -> str:
+    """Return what is left of this machine: a full one fails in many ways, none of which names the reason."""
+    memory = re.search(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"))
+    free, available = shutil.disk_usage(ROOT).free / 2**30, int(memory[1]) / 2**20 if memory else 0
+    return f"{free:.0f} GiB of disk and {available:.0f} GiB of memory are free, load {os.getloadavg()[0]:.0f}"
 
 
 class Scenarios:
@@ -82,7 +99,8 @@ class Scenarios:
                     began, phase = now, found[1]
         run.phases[phase] = run.phases.get(phase, 0) + time.monotonic() - began
         run.code = process.returncode
-        self._say(f"[{name}] {'passed' if run.code == 0 else 'FAILED'} after {sum(run.phases.values()):.0f} s")
+        ended = "passed" if run.code == 0 else "FAILED"
+        self._say(f"[{name}] {ended} after {sum(run.phases.values()):.0f} s; {machine()}")
         return run
 
     def _say(self, text: str) -> None:

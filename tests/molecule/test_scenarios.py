@@ -12,4 +12,5 @@ def test_scenario(scenario: str, scenarios: Scenarios, record_property: Callable
     run = scenarios.wait(scenario)
     for phase, seconds in run.phases.items():
         record_property(phase, f"{seconds:.1f}")  # kept with the report: `make test-times`
-    assert run.code == 0, f"{run.log}:\n{run.log.read_text(encoding='utf-8')}"
+    if run.code:
+        pytest.fail(run.failure(), pytrace=False)

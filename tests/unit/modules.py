@@ -1,4 +1,4 @@
-"""Runs a module of ours in this process, as Ansible would on a host."""
+"""Run a module of the collection in this process, as Ansible would on a host."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ansible.module_utils.testing import patch_module_args  # isort: skip
 
 
 def run_module(name: str, *, check: bool = False, **arguments: Any) -> dict[str, Any]:
-    """Run a module and return what it says: ``failed`` and ``msg`` when it did not succeed.
+    """Run a module and return its result, with ``failed`` and ``msg`` when it failed.
 
     Args:
         name: the module's name in the collection.
-        check: in check mode, where nothing is changed.
+        check: whether to run in check mode.
         arguments: the module's arguments.
     """
     module = import_module(f"ansible_collections.celery_on_hosts.platform.plugins.modules.{name}")

@@ -7,6 +7,7 @@ A :class:`Platform` is an inventory of one or more hosts. What it is asked for c
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,9 @@ from ansible.parsing.dataloader import DataLoader  # noqa: E402
 from ansible.plugins.loader import init_plugin_loader  # noqa: E402
 from ansible.template import Templar  # noqa: E402
 from ansible.utils.collection_loader import AnsibleCollectionConfig  # noqa: E402
+from ansible_collections.celery_on_hosts.platform.plugins.filter.signing import self_signed  # noqa: E402
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.platform import Inventory  # noqa: E402
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.platform import Platform as Model  # noqa: E402
 
 if AnsibleCollectionConfig.collection_finder is None:
     init_plugin_loader([str(ROOT / ".ansible/collections")])
@@ -36,14 +40,14 @@ SECRETS = {
     )
 }
 
-_loader = DataLoader()
-_loader.set_basedir(str(ROOT / "playbooks"))
+LOADER = DataLoader()
+LOADER.set_basedir(str(ROOT / "playbooks"))
 
 
 @cache
 def load(path: Path) -> Any:
     """A YAML file as Ansible reads it: its texts may hold templates. Empty where there is no such file."""
-    return _loader.load_from_file(str(path), trusted_as_template=True) if path.exists() else {}
+    return LOADER.load_from_file(str(path), trusted_as_template=True) if path.exists() else {}
 
 
 def walk_tasks(tasks: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -64,9 +68,22 @@ def role_tasks(role: str) -> list[Mapping[str, Any]]:
     return [task for path in task_files(role) for task in walk_tasks(load(path) or [])]
 
 
-def plays() -> list[Mapping[str, Any]]:
-    """The plays of the playbook that deploys."""
-    return list(load(ROOT / "playbooks/site.yml"))
+def plays(playbook: Path = ROOT / "playbooks/site.yml") -> list[Mapping[str, Any]]:
+    """The plays of a playbook, with those that it imports; the playbook that deploys when left out."""
+    found: list[Mapping[str, Any]] = []
+    for play in load(playbook):
+        imported = play.get("ansible.builtin.import_playbook")
+        found += plays((playbook.parent / imported).resolve()) if imported else [play]
+    return found
+
+
+def play_tasks(play: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """All tasks of a play, those of files in playbooks/tasks too."""
+    for task in walk_tasks(play.get("tasks", [])):
+        imported = task.get("ansible.builtin.import_tasks") or task.get("ansible.builtin.include_tasks")
+        yield task
+        if imported:
+            yield from walk_tasks(load(ROOT / "playbooks/tasks" / Path(imported).name))
 
 
 class Platform:
@@ -89,6 +106,7 @@ class Platform:
         archives = {"release_archive": "/cache/release.tar.gz", "deps_archive": "/cache/deps.tar.gz"}
         self.inventory: Variables = SECRETS | variables
         self._rendered: dict[tuple[str, str], list[Variables]] = {}
+        self._described: dict[str, Variables] = {}
         self.magic: Variables = {
             "inventory_hostname": host,
             "inventory_dir": "/inventory",
@@ -112,8 +130,14 @@ class Platform:
                 "python": {"version": {"major": major, "minor": minor}},
                 "default_ipv4": {"address": f"192.0.2.{hosts.index(host) + 1}"},
             },
-            "__celery_back": {"content": ""},
-            "__platform_dpkg": {"stdout_lines": []},
+            "__celery_restored": {"content": ""},
+            "__redis_meminfo": {"content": b64encode(b"MemTotal:        4030464 kB\n").decode()},
+            "__celery_commands": {"results": []},
+            "__platform_missing": [],
+            "platform_rotates_credentials": False,
+            "platform_drained": True,
+            "platform_not_renewed": [],
+            "platform_configured_hosts": [],
             "__platform_app": release | archives,
             "__platform_flower": release | archives,
             "__celery_files": {"files": []},
@@ -122,6 +146,27 @@ class Platform:
                 "unproven": {"/opt/celery": False, "/opt/flower": False},
             },
         }
+
+    def model(self) -> Model:
+        """The platform's model, of the inventory as it is now."""
+        defaults = load(ROOT / "roles/platform/defaults/main.yml")
+        hosts = {}
+        for host in self.magic["groups"]["all"]:
+            facts = self.magic["hostvars"][host].get("ansible_facts", {})
+            if host == self.magic["inventory_hostname"]:
+                facts = self.magic["ansible_facts"] | facts
+            known = defaults | {"role_path": str(ROOT / "roles/platform")} | self.inventory | self.magic
+            values = Templar(LOADER, known).template({name: known[name] for name in {**defaults, **self.inventory}})
+            groups = [name for name, members in self.groups.items() if host in members]
+            hosts[host] = values | {"group_names": groups, "inventory_dir": "/inventory", "ansible_facts": facts}
+        return Model(Inventory(self.groups, hosts), self_signed)
+
+    def described(self) -> Variables:
+        """The host's fact ``platform``."""
+        read = repr((self.groups, self.inventory, self.magic["hostvars"], self.magic["ansible_facts"]))
+        if read not in self._described:
+            self._described[read] = self.model().describe(self.magic["inventory_hostname"])
+        return self._described[read]
 
     def variables(self, role: str) -> Variables:
         """What a role's tasks see: defaults, inventory, the role's constants, what the playbook hands over."""
@@ -134,15 +179,27 @@ class Platform:
             self.magic,
             load(platform / "vars/main.yml"),
             load(folder / "vars/main.yml"),
+            *(block["vars"] for block in role_tasks(role) if "block" in block and "vars" in block),
+            {"platform": self.described()},
+            self._release_facts(),
             self._handed(role),
-            *(task["ansible.builtin.set_fact"] for task in role_tasks(role) if "ansible.builtin.set_fact" in task),
         ):
             merged |= part or {}
         return merged
 
+    @staticmethod
+    def _release_facts() -> Variables:
+        (task,) = [
+            task for task in role_tasks("platform") if "platform_release" in task.get("ansible.builtin.set_fact", {})
+        ]
+        return dict(task["ansible.builtin.set_fact"])
+
     def _handed(self, role: str) -> Variables:
+        services = {"rabbitmq", "redis", "postgresql", "nginx", "celery", "flower"}
+        if role in services - set(self.described()["services"]):
+            return {}  # the playbook does not run the role on this host
         for play in plays():
-            for task in walk_tasks(play.get("tasks", [])):
+            for task in play_tasks(play):
                 called = task.get("ansible.builtin.import_role", {})
                 if called.get("name") == role and "vars" in task:
                     return dict(task["vars"])
@@ -150,7 +207,7 @@ class Platform:
 
     def value(self, role: str, text: Any, **more: Any) -> Any:
         """A value with its templates rendered as in a task of a role."""
-        return Templar(_loader, self.variables(role) | more).template(text)
+        return Templar(LOADER, self.variables(role) | more).template(text)
 
     def variable(self, role: str, name: str) -> Any:
         """A variable's value in a role."""

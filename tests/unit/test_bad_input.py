@@ -85,7 +85,7 @@ def check(folder: Path, variables: Mapping[str, Any], *, connect: bool = False, 
         host: how to connect.
     """
     inventory = inventory_of(folder, variables, **host)
-    play = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())[0]
+    (play,) = yaml.safe_load((ROOT / "playbooks/plays/check.yml").read_text())
     play["tasks"] = [
         task
         for task in play["tasks"]
@@ -152,10 +152,10 @@ def test_a_host_that_cannot_be_used_is_said(tmp_path: Path, host: dict[str, Any]
             ("restart.yml", "-e", "restart_program=celry"),
             "Nothing was restarted: there is no program celry. There are: celery, celery-low, celerybeat, web, flower",
         ),
-        (("drain.yml", "site.yml", "-e", "drain_host=c"), "c was given, and HOST=… has to be one of: a, b"),
-        (("drain.yml", "site.yml", "-e", "drain_host="), "no host was given, and HOST=… has to be one of: a, b"),
+        (("drain.yml", "-e", "drain_host=c"), "c was given, and HOST=… has to be one of: a, b"),
+        (("undrain.yml", "-e", "drain_host="), "no host was given, and HOST=… has to be one of: a, b"),
         (
-            ("drain.yml", "site.yml", "-e", '{"drain_host": "b", "drain": true}'),
+            ("drain.yml", "-e", "drain_host=b"),
             "Nothing was changed: without b no worker would read low, mail. Give a worker on another host these queues",
         ),
         (

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests import times
-from tests.molecule.scenarios import PHASE, SCENARIOS
+from tests.molecule.scenarios import PHASE, SCENARIOS, Run
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
@@ -43,6 +43,14 @@ def test_the_beginning_of_a_phase_is_read() -> None:
     assert found
     assert found[1] == "side_effect"
     assert not PHASE.match("INFO     [plain > discovery] scenario test matrix: destroy, create\n")
+
+
+def test_the_report_of_a_failed_scenario_begins_with_the_reasons(tmp_path: Path) -> None:
+    log = tmp_path / "redis.log"
+    log.write_text("\n".join(["TASK [one]"] * 500 + ["E   AssertionError: why", "FAILED test_one - why"] + ["."] * 50))
+    said = Run(2, log).failure().splitlines()
+    assert said[1:3] == ["E   AssertionError: why", "FAILED test_one - why"]
+    assert len(said) < 30
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The module files: what is there, what is wanted, and nothing half written between them."""
+"""The module files compares paths with what is wanted, and never leaves a file half written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ME = {"owner": pwd.getpwuid(os.getuid()).pw_name, "group": grp.getgrgid(os.getgi
 
 
 def run(*entries: dict[str, Any], check: bool = False) -> dict[str, Any]:
-    """Run the module for files of this user's."""
+    """Return a function that runs the module for files of this user."""
     return run_module("files", files=[ME | entry for entry in entries], check=check)
 
 

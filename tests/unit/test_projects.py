@@ -1,5 +1,6 @@
-"""The app's and the runtime's own tests, with the packages of the app's lock."""
+"""The app's and the runtime's own tests, with the packages of the app's lock, and with the oldest Celery."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,8 +11,12 @@ ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"app": ["--ignore", "tests/test_browser.py"]}
 
 
-@pytest.mark.parametrize("project", ["app", "runtime"])
-def test_project(project: str) -> None:
-    command = [str(ROOT / "bin/in-app"), project, "pytest", "--numprocesses", "2"]
-    run = subprocess.run([*command, *ELSEWHERE.get(project, ())], capture_output=True, text=True, check=False)
+OLDEST = "runtime/tests/versions/5.3.lock"  # `make versions` runs them with all
+
+
+@pytest.mark.parametrize(("project", "lock"), [("app", ""), ("runtime", ""), ("runtime", OLDEST)])
+def test_project(project: str, lock: str) -> None:
+    command = [str(ROOT / "bin/in-app"), project, "pytest", "--numprocesses", "2", *ELSEWHERE.get(project, ())]
+    environment = {**os.environ, "LOCK": lock}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

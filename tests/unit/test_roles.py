@@ -14,6 +14,8 @@ from tests.unit.rendering import ROLES, ROOT, Platform, load, role_tasks
 
 # Public variables of these roles are the platform's, which a user sets.
 PREFIX = {"platform": "celery"}
+# What the role `platform` gives to the playbooks, and what they give to its parts.
+FACTS = ("platform", "platform_")
 TYPES: dict[str, type | tuple[type, ...]] = {
     **{"str": str, "path": str, "list": list, "dict": dict, "bool": bool, "int": int, "float": (int, float)},
     "raw": object,
@@ -130,15 +132,17 @@ def test_names_say_whose_they_are(role: str) -> None:
     for name in constants(role):
         assert name.startswith(f"_{role}_"), f"{name}: a constant begins with _{role}_"
     for name in task_variables(role):
-        assert name.startswith((f"_{role}_", f"__{role}_")), f"{name}: a task's variable begins with _{role}_"
+        fact = role == "platform" and name.startswith(FACTS)
+        assert fact or name.startswith((f"_{role}_", f"__{role}_")), f"{name}: a task's variable begins with _{role}_"
     for name in registered(role):
         assert name.startswith(f"__{role}_"), f"{name}: a registered variable begins with __{role}_"
 
 
 def test_every_variable_is_used() -> None:
     read = read_names([path for role in ROLES for path in role_files(role)])
-    read |= read_names(sorted((ROOT / "playbooks").glob("*.yml")))
-    for path in [*ROOT.glob("plugins/filter/*.py"), ROOT / "plugins/module_utils/preflight.py"]:
+    playbooks = sorted((ROOT / "playbooks").rglob("*.yml"))
+    read |= read_names(playbooks) | {name for path in playbooks for name in re.findall(r"'(__\w+)", path.read_text())}
+    for path in ROOT.glob("plugins/*/**/*.py"):
         read |= set(re.findall(r"\bcelery_\w+", path.read_text()))
     for role in ROLES:
         unused = {*defaults(role), *constants(role), *registered(role)} - read
@@ -148,8 +152,13 @@ def test_every_variable_is_used() -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_every_variable_is_defined(role: str) -> None:
     """A name with a role's prefix that is defined nowhere is a typing error."""
-    shared = {*defaults("platform"), *constants("platform"), *registered("platform")}
-    known = {*defaults(role), *constants(role), *registered(role), *task_variables(role), *shared}
+    handed = {
+        name
+        for path in (ROOT / "playbooks").rglob("*.yml")
+        for name in re.findall(r"(?:^ +|[{,] ?)(\w+):", path.read_text(), re.MULTILINE)
+    }
+    known = {*defaults(role), *constants(role), *registered(role), *task_variables(role)}
+    known |= {name for name in handed if name.startswith(FACTS)} if role == "platform" else set()
     prefixes = tuple(f"{'_' * count}{name}_" for name in [*ROLES, "celery"] for count in range(3))
     unknown = {name for name in read_names(role_files(role)) if name.startswith(prefixes)} - known
     assert not unknown
@@ -159,10 +168,11 @@ def test_every_variable_is_defined(role: str) -> None:
 def test_no_role_knows_another_ones_inside(role: str) -> None:
     others = [other for other in ROLES if other != role]
     private = tuple(f"{'_' * count}{other}_" for other in others for count in (1, 2))
-    # The application's role reads what the user sets for the whole platform; every other role is handed its values.
-    public = () if role in ("celery", "platform") else tuple(f"{PREFIX.get(other, other)}_" for other in others)
-    for name in read_names(role_files(role)):
+    # The role celery has variables of its own with the prefix of what the user sets; each role is handed its values.
+    public = tuple(f"{PREFIX.get(other, other)}_" for other in others)
+    for name in read_names(role_files(role)) - {*defaults(role)}:
         assert not name.startswith(private), f"roles/{role} reads {name}"
         assert not name.startswith(public), f"roles/{role} reads {name}"
+        assert role == "platform" or name not in defaults("platform"), f"roles/{role} reads {name}"
     for path in role_files(role):
         assert not re.search(r"\broles/(?!lab\b)\w+/|import_role|include_role", path.read_text()), path

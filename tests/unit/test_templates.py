@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 from ansible.template import trust_as_template
+from ansible_collections.celery_on_hosts.platform.plugins.lookup import batches as batches_lookup
 from ansible_collections.celery_on_hosts.platform.plugins.lookup import rsa_key
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from tests.unit.rendering import GROUPS, ROLES, ROOT, SECRETS, Platform, role_tasks
+from tests.unit.rendering import GROUPS, ROLES, SECRETS, Platform, plays, role_tasks
 
 WORKERS: list[dict[str, Any]] = [
     {"name": "celery", "queues": ["celery"]},
@@ -33,6 +34,7 @@ AWKWARD = {
     "URL": "https://a/?b=%20&c",
     "EMPTY": "",
     "UMLAUT": "grün",
+    "KEY": "-----BEGIN KEY-----\nit's\n-----END KEY-----\n",
 }
 CASES = {
     f"{broker}, Debian {debian}, {len(workers)} workers": {
@@ -100,6 +102,9 @@ def test_a_worker_has_longer_to_stop_than_its_tasks_to_run(platform: Platform) -
 
 def test_systemd_waits_until_every_program_has_stopped(platform: Platform) -> None:
     unit = platform.text("supervisor", "/etc/systemd/system/supervisor.service.d/celery.conf")
+    brokers = ["rabbitmq-server.service"] if platform.inventory["celery_broker"] == "rabbitmq" else []
+    after = " ".join(["network-online.target", *brokers, "redis-server.service", "postgresql.service"])
+    assert f"After={after}\n" in unit, "supervisord stops before what the programs need"
     wait = int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0])
     by_priority: dict[int, int] = {}
     for program in (programs(platform) | programs(platform, "flower")).values():
@@ -235,7 +240,9 @@ def test_numbers_stay_numbers(platform: Platform) -> None:
 # --- brokers, database, front door -----------------------------------------------------------------------------------
 
 
-def test_rabbitmq_gets_users_and_policies_and_no_guest(platform: Platform) -> None:
+@pytest.mark.parametrize("workers", [WORKERS[:1], WORKERS], ids=["one", "several"])
+def test_rabbitmq_gets_users_and_policies_and_no_guest(workers: list[dict[str, Any]]) -> None:
+    platform = Platform(celery_workers=workers)
     text = platform.text("rabbitmq", "/etc/rabbitmq/definitions.json")
     definitions = json.loads(text)
     names = [user["name"] for user in definitions["users"]]
@@ -265,10 +272,10 @@ def test_another_password_is_another_account_where_a_server_takes_one() -> None:
 
 def test_rabbitmq_users_with_a_replaced_password_go_and_no_other() -> None:
     platform = Platform()
-    wanted = platform.variable("rabbitmq", "_rabbitmq_wanted")
+    wanted = [user["name"] for user in platform.described()["rabbitmq"]["users"]]
     others = ["celery", "celery_00000000", "flower_ffffffff", "exporter", "celery_beat", "my_celery", "operators"]
     listed = json.dumps([{"user": name, "tags": []} for name in [*wanted, *others]])
-    text = platform.variables("rabbitmq")["_rabbitmq_replaced"]
+    (text,) = [task["loop"] for task in role_tasks("rabbitmq") if "loop" in task]
     replaced = platform.value("rabbitmq", text, __rabbitmq_users={"stdout": listed})
     assert replaced == ["celery", "celery_00000000", "flower_ffffffff"]
 
@@ -314,6 +321,7 @@ def test_redis_keeps_what_it_accepts_and_asks_for_a_password(platform: Platform)
     assert "appendonly yes" in lines
     assert "appendfsync always" in lines
     assert "maxmemory-policy noeviction" in lines
+    assert "maxmemory 976mb" in lines, "a quarter of 3936 MB, in steps of 16"
     assert "bind 127.0.0.1" in lines
     rules = redis_rules(platform)
     assert list(rules) == ["celery", "operator", "flower"]
@@ -394,8 +402,7 @@ def without(*left_out: str, **groups: list[str]) -> Platform:
 
 def summary(platform: Platform) -> str:
     """What is said at the end of a deployment."""
-    template = (ROOT / "roles/platform/templates/summary.txt.j2").read_text(encoding="utf-8")
-    return str(platform.value("platform", trust_as_template(template)))
+    return str(platform.described()["summary"])
 
 
 @pytest.fixture(scope="module")
@@ -417,10 +424,12 @@ def test_a_group_that_is_left_out_leaves_its_part_out(
     everything: Platform, group: str, program: str, said: str
 ) -> None:
     rest = without(group)
-    for role in ("rabbitmq", "redis", "postgresql", "supervisor", "celery", "flower", "nginx"):
+    gone = {"monitoring": {"flower"}, "database": {"postgresql"}, "proxy": {"nginx"}}.get(group, set())
+    for role in {"rabbitmq", "redis", "postgresql", "supervisor", "celery", "flower", "nginx"} - gone:
         assert rest.files(role).keys() == everything.files(role).keys(), role
-    kept = [name for name in everything.variable("platform", "_platform_programs") if name != program]
-    assert rest.variable("platform", "_platform_programs") == kept
+    assert set(everything.described()["services"]) - set(rest.described()["services"]) == gone
+    kept = [name for name in everything.described()["programs"]["all"] if name != program]
+    assert rest.described()["programs"]["all"] == kept
     watched = json.loads(rest.text("celery", "/etc/celery/platform.json"))["programs"]
     assert [entry["program"] for entry in watched] == kept
     assert ("DATABASE_URL" in rest.text("celery", "/etc/celery/environment")) is (group != "database")
@@ -428,17 +437,21 @@ def test_a_group_that_is_left_out_leaves_its_part_out(
     assert said not in summary(everything)
 
 
+def test_what_to_try_next_is_something_that_the_application_has(tmp_path: Path) -> None:
+    """An application of the same name may have no task `add`."""
+    assert "from tasks import add" in summary(without())
+    somebodys = summary(Platform(celery_app_source=str(tmp_path)))
+    assert "add" not in somebodys.replace("address", "")
+    assert "make ssh CMD='celery -A tasks inspect registered'" in somebodys
+
+
 def test_the_least_that_an_inventory_has() -> None:
     platform = without("database", "beat", "web", "monitoring", "proxy")
     assert "Not run            beat, web, database, monitoring: no host is in these groups" in summary(platform)
     assert "http://127" not in summary(platform)
-    assert platform.variable("platform", "_platform_programs") == ["celery"]
-    assert platform.variable("platform", "_platform_packages") == [
-        "logrotate",
-        "rabbitmq-server",
-        "redis-server",
-        "supervisor",
-    ]
+    described = platform.described()
+    assert described["programs"]["all"] == ["celery"]
+    assert described["packages"] == ["logrotate", "python3-redis", "rabbitmq-server", "redis-server", "supervisor"]
 
 
 @pytest.mark.parametrize(
@@ -453,12 +466,11 @@ def test_the_least_that_an_inventory_has() -> None:
 def test_the_network_reaches_only_what_nginx_asks_over_it(
     proxy: list[str], listens: list[str], asked: str | None
 ) -> None:
-    platform = without(proxy=proxy)
-    found = [platform.variable("platform", f"_platform_{name}_bind") for name in ("web", "flower")]
-    assert found == listens
+    topology = without(proxy=proxy).model().topology
+    assert [topology.bind(group, "a") for group in ("web", "monitoring")] == listens
     if asked:
-        hosts = [platform.variable("platform", f"_platform_{name}_host") for name in ("web", "monitoring")]
-        assert hosts == [asked, asked], "nginx asks where they listen"
+        found = [topology.upstream(group, "a") for group in ("web", "monitoring")]
+        assert found == [asked, asked], "nginx asks where they listen"
 
 
 # --- several hosts ---------------------------------------------------------------------------------------------------
@@ -480,45 +492,50 @@ def test_hosts_find_each_other_by_address() -> None:
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_release_goes_to_one_host_first_where_something_runs(fresh: bool) -> None:
     platform = Platform(groups={name: ["a"] for name in GROUPS} | {"workers": ["a", "b", "c"]})
+
+    def batches() -> list[Any]:
+        return list(batches_lookup.LookupModule().run([], platform.magic))
+
+    assert platform.described()["serial"] == [1, "50%"]
     for known in platform.magic["hostvars"].values():
         known["__platform_unpacked"] = {"ansible_job_id": "j1"} if fresh else {"changed": False}
-    assert platform.variable("platform", "_platform_serial") == (["100%"] if fresh else [1, "50%"])
+        known["platform"] = {"serial": [1, "50%"]}
+    assert batches() == (["100%"] if fresh else [1, "50%"])
     platform.magic["hostvars"]["b"]["__platform_unpacked"] = {"changed": False}  # one of them runs something
-    platform.magic["hostvars"]["a"]["celery_serial"] = [2]
-    assert platform.variable("platform", "_platform_serial") == [2]
+    platform.magic["hostvars"]["a"]["platform"]["serial"] = [2]
+    assert batches() == [2]
 
 
 @pytest.mark.parametrize(
-    ("worked", "begun", "others", "said"),
-    [
-        ([], ["a"], ["b", "c"], "No other host was touched."),
-        (["a"], ["b", "c"], [], "On a it works and stays: make rollback TO=0ld goes back there too."),
-    ],
+    ("worked", "begun", "others"), [([], ["a"], ["b", "c"]), (["a"], ["b", "c"], [])], ids=["first", "second"]
 )
 def test_a_bad_release_is_kept_from_the_hosts_that_follow(
-    worked: list[str], begun: list[str], others: list[str], said: str
+    worked: list[str], begun: list[str], others: list[str]
 ) -> None:
     groups = {name: ["a"] for name in GROUPS} | {"workers": ["a", "b", "c"], "monitoring": ["d"]}
     platform = Platform(groups=groups, host=begun[0])
+    configurations = {host: f"of {host}" for host in ("a", "b", "c")}
+    for host, configuration in configurations.items():
+        platform.magic["hostvars"][host]["platform"] = {"celery": {"configuration": configuration}}
     for host in [*worked, *begun]:
         platform.magic["hostvars"][host]["__celery_files"] = {"changed": True}
     for host in worked:
-        platform.magic["hostvars"][host]["__celery_remembered"] = {"changed": True}
-    assert platform.variable("celery", "_celery_hosts_now") == begun
-    assert platform.variable("celery", "_celery_hosts_after") == others
-    handed = {"celery_worked_release": "0ld", "_celery_reason": "it is odd"}
-    told = platform.value("celery", platform.variables("celery")["_celery_went_back"], **handed)
-    assert said in told.splitlines()
+        platform.magic["hostvars"][host]["__celery_recorded"] = {"changed": True}
+    peers = {"finished": worked, "begun": begun, "untouched": others, "configurations": configurations}
+    assert platform.variable("celery", "celery_peers") == peers
 
 
-def test_release_commands_run_once_and_not_once_a_step() -> None:
+def test_release_commands_run_once_and_not_once_a_batch() -> None:
     (task,) = [task for task in role_tasks("celery") if task["name"] == "Run the release's own commands"]
     assert "run_once" not in task
     # Flower's host comes first, and does not have the release.
     groups = {name: ["a"] for name in GROUPS} | {"workers": ["a", "b"], "monitoring": ["_"]}
-    when = trust_as_template(f"{{{{ {task['when']} }}}}")
-    ran = {host: Platform(groups=groups, host=host).value("celery", when) for host in ("a", "b")}
-    assert ran == {"a": True, "b": False}
+    commands = ["python manage.py migrate"]
+    ran = {
+        host: Platform(groups=groups, host=host, celery_app_release_commands=commands).value("celery", task["loop"])
+        for host in ("a", "b")
+    }
+    assert ran == {"a": commands, "b": []}
 
 
 def test_no_release_command_runs_after_one_that_failed() -> None:
@@ -580,39 +597,18 @@ def test_messages_are_not_signed_otherwise(platform: Platform) -> None:
 # --- releases --------------------------------------------------------------------------------------------------------
 
 
-def test_a_release_is_on_trial_where_another_one_worked() -> None:
-    def on_trial(worked: str, **magic: Any) -> object:
-        platform = Platform()
-        platform.magic |= magic
-        platform.magic["__platform_unpacked"]["worked"]["/opt/celery"] = worked
-        return platform.variable("celery", "_celery_on_trial")
-
-    assert on_trial("ffffffffffff") is True
-    assert on_trial("ffffffffffff", ansible_check_mode=True) is False
-    changed = {"__celery_files": {"files": ["/etc/celery/environment"]}}
-    failed = {"__celery_programs": {"failed": True, "files": ["celery"]}}
-    for magic in (changed, failed):
-        assert on_trial("0123456789ab", **magic) is True, "it is told something else"
-        assert on_trial("0123456789ab", **magic, ansible_check_mode=True) is False
-        assert on_trial("", **magic) is False, "there is nothing to go back to"
-    assert on_trial("0123456789ab", __celery_programs={"changed": True, "files": []}) is False, "it was restarted"
-    interrupted = {"__platform_unpacked": {"worked": {}, "unproven": {"/opt/celery": True}}}
-    assert on_trial("0123456789ab", **interrupted) is True, "it has not worked yet"
-    assert on_trial("0123456789ab") is False, "it is the same"
-    assert on_trial("") is False, "there is none to go back to"
-
-
 @pytest.mark.parametrize("wanted", ["current", "0123456789ab"])
-def test_what_a_verb_changes_for_a_while_is_not_on_trial(wanted: str) -> None:
+def test_a_verb_that_changes_for_a_while_keeps_nothing_to_roll_back_to(wanted: str) -> None:
     """Those that drain a host and replace passwords ask for the release that is current."""
     platform = Platform(celery_release=wanted)
     found = {name: "0123456789ab" for name in ("found", "current", "worked")}
-    releases = [{"release": "0123456789ab", "checked": ""}]
+    releases = [{"release": "0123456789ab", "checked": "", "summary": {}}]
+    platform.magic["__platform_app"] = {"skipped": True}
     platform.magic["__platform_found"] = found | {"unproven": False, "releases": releases}
     platform.magic["__celery_files"] = {"files": ["/etc/celery/platform.json"]}
     (kept,) = (call["keep"] for call in platform.arguments("celery", "supervisor_programs") if "keep" in call)
     expected = (False, "") if wanted == "current" else (True, "/opt/celery/before/programs")
-    assert (platform.variable("celery", "_celery_on_trial"), kept) == expected
+    assert (platform.variable("celery", "_celery_rollout")["candidate"], kept) == expected
 
 
 def test_the_programs_of_the_release_before_are_as_they_were() -> None:
@@ -625,7 +621,7 @@ def test_the_programs_of_the_release_before_are_as_they_were() -> None:
 
 def test_the_programs_that_were_kept_come_before_those_that_would_be_made() -> None:
     platform = Platform()
-    platform.magic["__celery_back"] = {"content": "[program:kept]\n"}
+    platform.magic["__celery_restored"] = {"content": "[program:kept]\n"}
     contents = [call["content"] for call in platform.arguments("celery", "supervisor_programs") if "content" in call]
     assert contents[0] == "[program:kept]\n" != contents[-1]
 
@@ -651,7 +647,8 @@ def test_settings_that_are_checked_name_no_file_that_is_in_use(tmp_path: Path) -
 def test_a_release_that_was_built_before_is_run_again(wanted: str) -> None:
     platform = Platform(celery_release=wanted)
     found = {"found": "ffffffffffff", "current": "0123456789ab", "worked": "0123456789ab"}
-    releases = [{"release": "ffffffffffff", "checked": ""}]
+    releases = [{"release": "ffffffffffff", "checked": "", "summary": {}}]
+    platform.magic["__platform_app"] = {"skipped": True}
     platform.magic["__platform_found"] = found | {"unproven": False, "releases": releases}
     assert all(
         "=ffffffffffff-" in line or 'CELERY_CONFIGURATION="ffffffffffff-' in line
@@ -659,23 +656,66 @@ def test_a_release_that_was_built_before_is_run_again(wanted: str) -> None:
         if line.startswith("environment=")
     )
     assert platform.variable("celery", "celery_current_release") == "0123456789ab"
-    assert platform.variable("celery", "_celery_on_trial") is True
+    assert platform.variable("celery", "_celery_rollout")["candidate"] is True
 
-    assert platform.variable("celery", "_celery_checked") is False
-    checked = platform.variable("celery", "_celery_configuration")
-    for given, known in ((checked, True), (f"{checked}0", False)):  # another password, say
+    assert is_checked(platform) is True
+    configuration = platform.variable("celery", "_celery_checked")
+    for given, again in ((configuration, False), (f"{configuration}0", True)):  # another password, say
         platform.magic["__platform_found"]["releases"][0]["checked"] = given
-        assert platform.variable("celery", "_celery_checked") is known
+        assert is_checked(platform) is again
+
+
+def is_checked(platform: Platform) -> bool:
+    """Whether a host checks the release before it becomes current."""
+    (task,) = [task for task in role_tasks("celery") if task["name"].startswith("Check that the release imports")]
+    return bool(platform.value("celery", trust_as_template(f"{{{{ {task['when']} }}}}")))
 
 
 def test_a_release_that_is_new_to_a_host_is_checked(platform: Platform) -> None:
-    assert platform.variable("celery", "_celery_checked") is False
+    assert is_checked(platform) is True
 
 
 @pytest.mark.parametrize("preload", [True, False])
 def test_the_web_side_loads_the_application_once_where_it_may(preload: bool) -> None:
     command = programs(Platform(celery_web_preload=preload))["web"]["command"]
     assert ("--preload" in command.split()) is preload
+
+
+def test_a_command_of_the_users_is_restarted_instead_of_handed_over() -> None:
+    platform = Platform(celery_web_command="daphne -p $CELERY_WEB_PORT proj.asgi:application")
+    assert "celery_on_hosts.web.command 127.0.0.1 8000 daphne" in programs(platform)["web"]["command"]
+    assert "web" not in platform.variable("celery", "celery_ready_reports")
+    described = json.loads(platform.text("celery", "/etc/celery/platform.json"))
+    assert (described["web_app"], described["web_command"][:6]) == ("", "daphne")
+
+
+def test_another_web_application_is_checked_and_restarts_no_worker() -> None:
+    one, other = Platform(celery_web_app="shop:app"), Platform(celery_web_app="shop:create_app('x')")
+    assert one.variable("celery", "_celery_checked") != other.variable("celery", "_celery_checked")
+    assert one.variable("celery", "_celery_configuration") == other.variable("celery", "_celery_configuration")
+
+
+def test_what_the_application_writes_is_linked_and_what_nginx_serves_is_readable() -> None:
+    folders = [{"url": "/static/", "folder": "staticfiles"}, {"url": "/media/", "folder": "media"}]
+    platform = Platform(
+        celery_app_state=["media/", "app.log"],
+        celery_web_static=folders,
+        celery_web_static_commands=["flask digest compile"],
+    )
+    linked, made = platform.arguments("celery", "release_folders")
+    assert (linked["state"], linked["served"], linked["static"]) == (
+        ["media/", "app.log"],
+        ["media/"],
+        ["staticfiles/"],
+    )
+    assert made["commands"] == ["flask digest compile"]
+    assert made["configuration"] == platform.variable("celery", "_celery_configuration")
+    files = platform.files("celery")
+    assert [files[path]["group"] for path in ("/var/lib/celery", "/var/lib/celery/data")] == ["www-data", "www-data"]
+    assert Platform().files("celery")["/var/lib/celery/data"]["group"] == "celery"
+    described = json.loads(platform.text("celery", "/etc/celery/platform.json"))
+    assert (described["state"], described["static"]) == (["media/", "app.log"], ["staticfiles/"])
+    assert "CELERY_DATA_DIR='/var/lib/celery/data'" in platform.text("celery", "/etc/celery/environment")
 
 
 # --- workers out of service ------------------------------------------------------------------------------------------
@@ -730,61 +770,70 @@ def takes(platform: Platform, digest: str) -> Platform:
     return platform
 
 
-def replaces(
-    platform: Platform, installed: Sequence[str] = ("rabbitmq-server", "redis-server", "postgresql")
-) -> object:
-    """What a host of the services says of itself, with these packages on it when the deployment began."""
-    platform.magic["__platform_dpkg"] = {"stdout_lines": [f"{name} installed" for name in installed]}
-    facts = [task["ansible.builtin.set_fact"] for task in role_tasks("platform") if "ansible.builtin.set_fact" in task]
-    (text,) = [one["__platform_replaces"] for one in facts if "__platform_replaces" in one]
-    return platform.value("platform", text)
+def rotates(platform: Platform, installed: Sequence[str] = ("rabbitmq-server", "redis-server", "postgresql")) -> object:
+    """What a host of the services notes, with these packages on it when the deployment began."""
+    wanted = platform.described()["packages"]
+    platform.magic["__platform_missing"] = [name for name in wanted if name not in installed]
+    (task,) = [task for task in role_tasks("platform") if task["name"].startswith("Note whether previous credentials")]
+    text = task["ansible.builtin.set_fact"]["platform_rotates_credentials"]
+    return platform.value("platform", text, **task["vars"])
 
 
-def test_a_host_knows_whether_its_passwords_are_replaced() -> None:
-    digest = Platform().variable("platform", "_platform_passwords")
-    assert replaces(takes(Platform(), digest)) is False
+def test_a_host_knows_whether_its_credentials_are_replaced() -> None:
+    digest = Platform().described()["credentials"]["digest"]
+    assert rotates(takes(Platform(), digest)) is False
     changed: dict[str, Any] = {"celery_redis_password": "another"}
-    assert replaces(takes(Platform(**changed), digest)) is True
-    assert replaces(Platform()) is True, "of an earlier version, or cut off meanwhile"
-    assert replaces(Platform(), installed=["logrotate"]) is False, "there was nothing before"
-    assert replaces(Platform(), installed=["redis-server"]) is True
-    entry = Platform().variable("platform", "_platform_passwords_file")
+    assert rotates(takes(Platform(**changed), digest)) is True
+    assert rotates(Platform()) is True, "of an earlier version, or cut off meanwhile"
+    assert rotates(Platform(), installed=["logrotate"]) is False, "there was nothing before"
+    assert rotates(Platform(), installed=["redis-server"]) is True
+    entry = Platform().variable("platform", "_platform_credentials_fact")
     assert json.loads(entry["content"]) == {"digest": digest}
 
 
-def test_passwords_of_before_go_when_all_hosts_have_the_new_ones() -> None:
+def test_previous_credentials_go_when_all_hosts_have_the_new_ones() -> None:
     groups = {name: ["a"] for name in GROUPS} | {"workers": ["b", "c"], "monitoring": ["d"]}
     platform = Platform(groups=groups, host="a")
-    assert platform.variable("platform", "_platform_replaces") is False
+
+    def value(text: str) -> object:
+        return platform.value("platform", trust_as_template(f"{{{{ {text} }}}}"))
+
+    (play,) = [play for play in plays() if play["name"] == "Remove the previous credentials"]
+    (task,) = play["tasks"]
+    assert value(task["when"]) is False
     hosts = platform.magic["hostvars"]
-    hosts["a"]["__platform_replaces"] = True
-    assert platform.variable("platform", "_platform_replaces") is True
+    hosts["a"]["platform_rotates_credentials"] = True
+    assert value(task["when"]) is True
     for name in "ab":
-        hosts[name]["__platform_renewed"] = True
-    assert platform.variable("platform", "_platform_left_out") == ["c", "d"]
+        hosts[name]["platform_renewed"] = True
+    left = [platform.value("platform", task["vars"]["_not_renewed"], **task["vars"])]
     for name in "cd":
-        hosts[name]["__platform_renewed"] = True
-    assert platform.variable("platform", "_platform_left_out") == []
+        hosts[name]["platform_renewed"] = True
+    left.append(platform.value("platform", task["vars"]["_not_renewed"], **task["vars"]))
+    assert left == [["c", "d"], []]
 
 
 def test_programs_are_not_told_passwords_that_services_do_not_take() -> None:
     groups = {name: ["a"] for name in GROUPS} | {"workers": ["b", "c"], "database": ["d"]}
-    platform = Platform(groups=groups, host="a")
-    digest = platform.variable("platform", "_platform_passwords")
+    platform = Platform(groups=groups, host="b")
+    digest = platform.described()["credentials"]["digest"]
     hosts = platform.magic["hostvars"]
 
-    def unaware(*reached: str, tags: str = "all", **digests: str) -> object:
+    def outdated(**digests: str) -> list[str]:
         for name, facts in hosts.items():
             facts["ansible_facts"] = {"ansible_local": {"celery_passwords": {"digest": digests.get(name, digest)}}}
-        platform.magic |= {"ansible_play_hosts_all": list(reached), "ansible_run_tags": [tags]}
-        return platform.variable("platform", "_platform_unaware")
+        model = platform.model()
+        return model.outdated_credentials(model.service_hosts)
 
-    assert unaware(*"abcd", a="another", d="another") == [], "a deployment tells them"
-    assert unaware(*"abcd", tags="release") == [], "they know"
-    assert unaware(*"abcd", tags="release", d="another") == ["d"]
-    assert unaware("b") == []
-    assert unaware("b", a="another") == ["a"], "LIMIT= leaves it out"
-    assert unaware("a", "b", a="another", d="another") == ["d"]
+    assert outdated() == []
+    assert outdated(d="another") == ["d"]
+    assert outdated(a="another", d="another") == ["a", "d"]
     hosts["d"]["ansible_facts"] = {}
-    platform.magic["ansible_play_hosts_all"] = ["a", "b"]
-    assert platform.variable("platform", "_platform_unaware") == ["d"], "never deployed to, or it did not answer"
+    model = platform.model()
+    assert model.outdated_credentials(model.service_hosts) == ["a", "d"], "never deployed to, or it did not answer"
+
+    (task,) = [task for task in role_tasks("platform") if task["name"].startswith("Check that the services that this")]
+    platform.magic["__platform_model"] = {"outdated_credentials": ["a", "d"]}
+    for configured, rest in ((["a", "b", "c", "d"], []), (["a", "b"], ["d"]), ([], ["a", "d"])):
+        found = platform.value("platform", task["vars"]["_platform_outdated"], platform_configured_hosts=configured)
+        assert found == rest, "a deployment configures those that it reaches"

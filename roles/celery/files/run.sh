@@ -29,5 +29,6 @@ release=$(readlink -e "${CELERY_USE_RELEASE:-/opt/celery/current}") || {
   exit 78
 }
 export CELERY_RELEASE="${release##*/}"
+export PATH="$release/bin:$PATH" # as an activated virtual environment has it
 cd "$release/app"
 exec "$release/bin/python" ARGUMENTS "$@"

@@ -1,39 +1,27 @@
-"""The filters, held against how their readers parse."""
+"""What filters write is what its readers parse."""
 
 from __future__ import annotations
 
 import base64
-import configparser
 import hashlib
 import json
-import re
-import shlex
 import subprocess
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleFilterError
-from ansible_collections.celery_on_hosts.platform.plugins.filter.health import release_problems
-from ansible_collections.celery_on_hosts.platform.plugins.filter.platform import (
-    account,
-    env_file,
-    rabbitmq_password_hash,
-    supervisor_environment,
-    supervisor_quote,
+from ansible_collections.celery_on_hosts.platform.plugins.filter.health import (
+    all_healthy,
+    failing_programs,
+    health_table,
+    release_problems,
 )
+from ansible_collections.celery_on_hosts.platform.plugins.filter.memory import memory_limit
+from ansible_collections.celery_on_hosts.platform.plugins.filter.platform import rabbitmq_password_hash
 from ansible_collections.celery_on_hosts.platform.plugins.filter.releases import failed_command
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.settings import env_file
 
 AWKWARD = ["plain", "two words", "it's", 'say "x" now', "50%", "%(here)s", "a,b=c", "$HOME `id` \\", "", "ü", "a#b;c"]
-
-
-def supervisor_reads(text: str) -> dict[str, str]:
-    """Read an environment= line as supervisor 4.2.5 does (options.py, datatypes.py)."""
-    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
-    parser.read_string(f"[program:x]\nenvironment={text}\n")
-    lexer = shlex.shlex(parser.get("program:x", "environment") % {"here": "/etc"})
-    lexer.wordchars += "/.+-():"
-    tokens = list(lexer)
-    return {tokens[at]: tokens[at + 2].strip("'\"") for at in range(0, len(tokens), 4)}
+AWKWARD += ["p@s:s/w#r%25d,", "-----BEGIN KEY-----\nit's\n-----END KEY-----\n", "\r\n\t", "'\n'"]
 
 
 def test_env_file_is_what_sh_reads() -> None:
@@ -47,33 +35,21 @@ def test_env_file_is_sorted_and_takes_numbers() -> None:
     assert env_file({"B": 1.5, "A": 2}) == "A='2'\nB='1.5'\n"
 
 
-@pytest.mark.parametrize("text", AWKWARD)
-def test_supervisor_reads_it_back(text: str) -> None:
-    assert supervisor_reads(supervisor_environment({"A": text, "B": "x"})) == {"A": text, "B": "x"}
-
-
-@pytest.mark.parametrize("text", ["a ;b", "a #b", "a'b\"c", "'quoted'", 'ends"', "two\nlines"])
-def test_supervisor_quote_refuses_what_it_cannot_hold(text: str) -> None:
-    with pytest.raises(AnsibleFilterError):
-        supervisor_quote(text)
-
-
-@pytest.mark.parametrize("write", [env_file, supervisor_environment])
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
         ({"A-B": "x"}, "no name"),
         ({"1A": "x"}, "no name"),
-        ({"A": "x\ny"}, "more than one line"),
+        ({"A": "x\0y"}, "holds a NUL"),
         ({"A": True}, "in quotes"),
         ({"A": None}, "in quotes"),
         ({"A": ["x"]}, "in quotes"),
         ("A=x", "expected a mapping"),
     ],
 )
-def test_environment_refuses(write, variables, message: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(AnsibleFilterError, match=message):
-        write(variables)
+def test_an_environment_file_refuses(variables: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        env_file(variables)
 
 
 def test_rabbitmq_password_hash() -> None:
@@ -82,18 +58,8 @@ def test_rabbitmq_password_hash() -> None:
     assert raw[4:] == hashlib.sha256(raw[:4] + "sécret".encode()).digest()
     assert made == rabbitmq_password_hash("sécret", "celery")
     assert made != rabbitmq_password_hash("sécret", "flower")
-    with pytest.raises(AnsibleFilterError, match="password of celery is empty"):
+    with pytest.raises(ValueError, match="password of celery is empty"):
         rabbitmq_password_hash("", "celery")
-
-
-def test_an_account_is_named_after_its_password() -> None:
-    name = account("sécret", "celery", "key")
-    assert re.fullmatch(r"celery_[0-9a-f]{8}", name)
-    assert name == account("sécret", "celery", "key")
-    others = [account("sécret", "flower", "key"), account("another", "celery", "key"), account("sécret", "celery", "k")]
-    assert len({one[-8:] for one in [name, *others]}) == 4
-    with pytest.raises(AnsibleFilterError, match="password of celery is empty"):
-        account("", "celery", "key")
 
 
 def test_a_release_is_judged_by_the_applications_own_programs() -> None:
@@ -109,6 +75,48 @@ def test_a_release_is_judged_by_the_applications_own_programs() -> None:
     assert release_problems({"skipped": True}) == release_problems({}) == []
 
 
+def test_failing_programs_are_those_whose_logs_may_say_why() -> None:
+    checks = [
+        {"layer": "process", "name": "celery", "severity": "error", "detail": "is not running"},
+        {"layer": "consuming", "name": "celery", "severity": "error", "detail": "no answer"},
+        {"layer": "web", "name": "web", "severity": "error", "detail": "answers 500"},
+        {"layer": "flower", "name": "flower", "severity": "ok", "detail": "answers 200"},
+        {"layer": "canary", "name": "celery → low", "severity": "error", "detail": "did not come back"},
+    ]
+    assert failing_programs({"stdout": json.dumps({"checks": checks})}) == ["celery", "web"]
+    assert failing_programs({"skipped": True}) == failing_programs({}) == []
+
+
+def test_a_host_without_the_application_is_judged_by_its_services() -> None:
+    def service(name: str, detail: str = "", ok: bool = True) -> dict[str, Any]:
+        severity = "ok" if ok else "error"
+        return {"layer": "service", "name": name, "ok": ok, "severity": severity, "detail": detail, "advice": "look"}
+
+    ran = {"rc": 0, "stdout": json.dumps({"status": "healthy", "release": "1", "checks": []})}
+    results: dict[str, dict[str, Any]] = {"worker": ran}
+    services: dict[str, dict[str, Any]] = {
+        "worker": {"checks": []},
+        "broker": {"checks": [service("rabbitmq"), service("redis")]},
+    }
+    assert all_healthy(results, services)
+    table = health_table(results, services)
+    assert ["broker", "healthy", "-", "-", "rabbitmq", "redis", "-"] in [line.split() for line in table.splitlines()]
+
+    hangs: dict[str, dict[str, Any]] = services | {
+        "broker": {"checks": [service("rabbitmq", "127.0.0.1:5672 does not answer", ok=False)]}
+    }
+    assert not all_healthy(results, hangs)
+    table = health_table(results, hangs)
+    assert table.splitlines()[1].split() == ["broker", "unhealthy", "-", "-", "rabbitmq", "(✗)", "-"], "the worst first"
+    assert "✗ broker: service rabbitmq: 127.0.0.1:5672 does not answer\n    look" in table
+
+    away = {"worker": {"unreachable": True}, "broker": {"unreachable": True}}
+    assert not all_healthy({"worker": {"unreachable": True}}, away)
+    assert health_table({}, away).count("unreachable") == 4
+    assert "✗ broker: service check: MODULE FAILURE" in health_table({}, {"broker": {"msg": "MODULE FAILURE"}})
+    assert "unhealthy" in health_table(results, {"worker": {"checks": [service("nginx", ok=False)]}})
+
+
 def test_a_failed_release_command_is_said_with_its_output_and_what_did_not_run() -> None:
     commands = ["python -m migrate", "python -m load", "python -m notify"]
     good = {"item": commands[0], "rc": 0, "stdout": "done", "stderr": ""}
@@ -121,6 +129,8 @@ def test_a_failed_release_command_is_said_with_its_output_and_what_did_not_run()
     assert "Not run" not in failed_command({"results": [good, good, bad]}, commands)
     no_start = {"item": commands[0], "msg": "[Errno 2] No such file"}
     assert "exit code unknown:\n  [Errno 2] No such file" in failed_command({"results": [no_start]}, commands)
+    silent = {"item": commands[0], "rc": 4, "stdout": "", "stderr": "", "msg": "non-zero return code"}
+    assert "exit code 4:\n  It printed nothing." in failed_command({"results": [silent]}, commands)
 
 
 @pytest.mark.parametrize(
@@ -129,3 +139,20 @@ def test_a_failed_release_command_is_said_with_its_output_and_what_did_not_run()
 )
 def test_release_commands_that_did_not_fail_are_not_said(loop: dict[str, Any]) -> None:
     assert failed_command(loop, ["a"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("25%", "976mb"), ("1%", "32mb"), ("90%", "3536mb"), ("512mb", "512mb"), ("2gb", "2gb")],
+)
+def test_a_share_of_the_memory(limit: str, expected: str) -> None:
+    assert memory_limit(limit, "MemTotal:        4030464 kB\nMemFree:          100000 kB\n") == expected
+
+
+def test_another_kernel_on_the_same_host_gives_the_same_limit() -> None:
+    assert memory_limit("25%", "MemTotal:  4030464 kB\n") == memory_limit("25%", "MemTotal:  4030112 kB\n")
+
+
+def test_a_share_of_an_unknown_memory_is_an_error() -> None:
+    with pytest.raises(Exception, match=r"redis_maxmemory is 25%.*Set a figure, such as 512mb"):
+        memory_limit("25%", "")

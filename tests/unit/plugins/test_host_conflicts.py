@@ -1,6 +1,6 @@
-"""What others have on a host is found before it is touched, and what a package or the platform made is left alone.
+"""Others' configuration and data on a host is found, and what a package or the platform made is not reported.
 
-The host is a folder with the files that a real one has: texts and bytes below are from Debian 12 and 13.
+A host is a folder with the files of a real host. Texts and bytes below are from Debian 12 and 13.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import pytest
 from tests.unit.modules import run_module
 from tests.unit.rendering import Platform
 
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.host_conflicts import (  # isort: skip
-    Host as Read,
-    check,
-    collide,
-)
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.check import check  # isort: skip
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host as Read  # isort: skip
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.ports import collide  # isort: skip
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.room import check_room  # isort: skip
 
 PG_HBA = """\
 # Database administrative login by Unix domain socket
@@ -68,7 +67,7 @@ class Host:
         self.write("/etc/passwd", "root:x:0:0::/root:/bin/bash\nredis:x:101:101::/var/lib/redis:/usr/sbin/nologin\n")
 
     def path(self, name: str) -> Path:
-        """Where a path of the host is."""
+        """Return a path of the host as a path of this process."""
         return self.root / name.lstrip("/")
 
     def write(self, name: str, text: str | bytes = "something\n") -> Path:
@@ -91,7 +90,7 @@ class Host:
         )
 
     def listen(self, port: int, *, address: str = LOOPBACK, uid: int = 0, pid: int = 0, **process: str) -> None:
-        """Let a process listen at a port; without a number it is one that nobody can see."""
+        """Let a process listen at a port. Without a PID, /proc does not show the process."""
         name = "/proc/net/tcp6" if len(address) > 8 else "/proc/net/tcp"
         before = self.path(name).read_text() if self.path(name).exists() else "  sl  local_address rem_address   st\n"
         inode = 70000 + port
@@ -105,17 +104,17 @@ class Host:
             self.path(f"/proc/{pid}/fd/3").symlink_to(f"socket:[{inode}]")
 
     def claim(self, unit: str) -> None:
-        """Let the platform have configured a unit."""
+        """Make the host look as if the platform had configured a unit."""
         self.write(f"/var/lib/celery-platform/applied/{unit}.json", "{}")
 
     def found(self, name: str, **service: Any) -> list[str]:
-        """What is in the way of a service."""
+        """Return the conflicts of a service."""
         return [one.found for one in check(Read(str(self.root)), [{"name": name, "listen": []} | service])]
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    """A host with the untouched packages of all services."""
+    """Return a host with the untouched packages of all services."""
     host = Host(tmp_path)
     nginx = [f"/etc/nginx/{name}" for name in ("nginx.conf", "mime.types", "sites-available/default")]
     host.install("/etc/redis/redis.conf", "/etc/supervisor/supervisord.conf", *nginx)
@@ -148,13 +147,13 @@ SERVICES: list[dict[str, Any]] = [
 
 
 def everything(host: Host) -> dict[str, Any]:
-    """What the module says of a host that is to run everything."""
+    """Return the module's result for a host that is to run everything."""
     return run_module("host_conflicts", host="a", services=SERVICES, root=str(host.root))
 
 
 @pytest.mark.parametrize("blank", [True, False])
 def test_nothing_is_in_the_way_on_a_fresh_host(host: Host, tmp_path: Path, blank: bool) -> None:
-    """Blank, and with untouched packages whose services have run."""
+    """Both on a blank host and on a host with untouched packages whose services have run."""
     said = everything(Host(tmp_path / "blank") if blank else host)
     assert (said.get("failed", False), said["changed"], said["conflicts"]) == (False, False, [])
 
@@ -167,7 +166,7 @@ def test_all_is_said_at_once(host: Host) -> None:
     assert said["failed"]
     assert [one["service"] for one in said["conflicts"]] == ["redis", "nginx", "supervisor"]
     for words in (
-        "Nothing was changed: a has 3 things",
+        "Nothing was changed: 3 things on a are in the way",
         "1001 keys in database 0 in /var/lib/redis/dump.rdb",
         "port 80, at which apache2 (PID 12, apache2.service) listens",
         "[program:web] in /etc/supervisor/conf.d/shop.conf",
@@ -216,7 +215,7 @@ def test_a_file_that_dpkg_has_just_unpacked_is_the_packages(host: Host) -> None:
 
 
 def test_packages_that_are_being_installed_are_waited_for(host: Host) -> None:
-    """An interrupted deployment's apt goes on in the background."""
+    """The apt of an interrupted deployment continues in the background."""
     lock = host.write("/var/lib/dpkg/lock-frontend", "")
     host.write("/etc/redis/redis.conf", "half of it")
     hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
@@ -323,7 +322,7 @@ def test_a_default_site_that_is_no_link_of_the_package(host: Host) -> None:
 
 @pytest.mark.parametrize("claimed", [True, False])
 def test_programs_of_our_names(host: Host, claimed: bool) -> None:
-    """A section counts in whatever file it is, whoever's supervisord it is."""
+    """A section counts in any file, whether or not the platform has configured supervisord."""
     host.write("/etc/supervisor/conf.d/celery.conf", "[program:celery-invoices]\ncommand=/bin/true\n")
     host.write(
         "/etc/supervisor/conf.d/zz-shop.conf",
@@ -360,7 +359,7 @@ def test_supervisord_of_somebody_else(host: Host) -> None:
 
 
 def application(host: Host) -> list[str]:
-    """What is in the way of the application."""
+    """Return the conflicts of the application."""
     files = ["/opt/celery", "/etc/celery", "/usr/local/bin/celery"]
     return host.found("celery", root="/opt/celery", home="/var/lib/celery", files=files)
 
@@ -434,7 +433,7 @@ def test_an_unseen_process_is_doubted_only_where_the_platform_is_not(host: Host)
 
 
 def test_a_port_of_the_applications_is_its_accounts(host: Host) -> None:
-    """Somebody else's program of supervisord is in supervisord's unit, too."""
+    """A program that somebody else added to supervisord belongs to supervisord's unit, too."""
     service: dict[str, Any] = {"root": "/opt/celery", "home": "/var/lib/celery", "files": []}
     service["listen"] = [{"port": 8000, "addresses": ["127.0.0.1"]}]
     host.write("/etc/passwd", "celery:x:990:990:Celery:/var/lib/celery:/usr/sbin/nologin\n")
@@ -449,8 +448,8 @@ def test_a_port_of_the_applications_is_its_accounts(host: Host) -> None:
 
 
 def asked(platform: Platform) -> dict[str, dict[str, Any]]:
-    """The services that a host's preflight asks for, by name."""
-    return {one["name"]: one for one in platform.variable("platform", "_platform_services_here")}
+    """Return the services that the role asks for, by name."""
+    return {one["name"]: one for one in platform.described()["claims"]}
 
 
 def test_a_host_is_asked_for_what_it_runs() -> None:
@@ -486,3 +485,63 @@ def test_the_names_are_those_that_the_roles_write(debian: int) -> None:
     assert f"listen {ports['nginx'][0]} " in platform.text("nginx", "/etc/nginx/conf.d/celery.conf")
     assert f":{ports['celery'][0]} " in platform.programs("celery")
     assert f"FLOWER_PORT={ports['flower'][0]}" in platform.text("flower", "/etc/flower/environment").replace("'", "")
+
+
+# --- room -------------------------------------------------------------------------------------------------------------
+
+
+class Disks(Read):
+    """A host whose file systems have so much room: megabytes and inodes by path, the others by ``/``."""
+
+    def __init__(self, root: Path, room: dict[str, tuple[int, int | None]]) -> None:
+        super().__init__(str(root))
+        self.room = room
+
+    def _mount(self, name: str) -> str:
+        return max((path for path in self.room if f"{name}/".startswith(path)), key=len)
+
+    def file_system(self, name: str) -> int:
+        return hash(self._mount(name))
+
+    def free(self, name: str) -> tuple[int, int | None]:
+        return self.room[self._mount(name)]
+
+
+@pytest.mark.parametrize(
+    ("room", "found"),
+    [
+        ({"/": (100_000, 10**6)}, []),
+        ({"/": (100_000, None)}, []),
+        ({"/": (1000, None)}, ["1000 MB free on the file system of /opt, /usr, /var/cache, /var/lib"]),
+        ({"/": (100_000, 30)}, ["30 inodes free on the file system of /opt, /usr, /var/cache, /var/lib"]),
+        ({"/": (100_000, None), "/opt/": (200, None)}, ["200 MB free on the file system of /opt"]),
+    ],
+    ids=["enough", "no limit of inodes", "a full disk", "no inodes", "a small disk at /opt"],
+)
+def test_a_disk_without_room_is_refused(host: Host, room: dict[str, tuple[int, int | None]], found: list[str]) -> None:
+    assert [one.found for one in check_room(Disks(host.root, room), ["rabbitmq", "celery"])] == found
+
+
+@pytest.mark.parametrize(("available", "refused"), [(350_000, True), (800_000, False)])
+def test_a_host_without_memory_is_refused(host: Host, available: int, refused: bool) -> None:
+    memory = host.path("/proc/meminfo")
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    memory.write_text(f"MemTotal: 1000000 kB\nMemAvailable:   {available} kB\nSwapFree:          5000 kB\n")
+    services = ["rabbitmq", "redis", "postgresql", "nginx", "supervisor", "celery", "flower"]
+    room = Disks(host.root, {"/": (100_000, None)})
+    said = ["355 MB of memory and swap available"] if refused else []
+    assert [one.found for one in check_room(room, services)] == said
+    assert not list(check_room(room, ["redis"])), "what is there already is not counted"
+
+
+def test_a_service_that_is_there_needs_no_more_room(host: Host) -> None:
+    assert list(check_room(Disks(host.root, {"/": (10, 1)}), [])) == []
+
+
+def test_the_room_of_a_real_file_system_is_read(tmp_path: Path) -> None:
+    """A folder that does not exist yet belongs to the file system of the folder above it."""
+    real = Read(str(tmp_path))
+    megabytes, inodes = real.free("/var/lib/nothing/yet")
+    assert megabytes > 0
+    assert inodes is None or inodes > 0
+    assert real.file_system("/var/lib/nothing") == tmp_path.stat().st_dev

@@ -1,4 +1,4 @@
-"""The words of failures, as SSH, Mitogen and apt put them, lead to what to do."""
+"""Failures get advice, by the words of SSH, sudo, apt and Mitogen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.celery_on_hosts.platform.plugins.callback.progress import clock, hint, said, shorten
+from ansible_collections.celery_on_hosts.platform.plugins.callback.progress import (
+    clock,
+    hint,
+    quoted,
+    said,
+    shorten,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -24,10 +30,13 @@ ROOT = Path(__file__).parents[3]
         ("Missing sudo password", "NOPASSWD"),
         ("error occurred on host x: sudo password is required", "NOPASSWD"),
         ("E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 7", "Another apt"),
+        ("E: dpkg was interrupted, you must manually run 'dpkg --configure -a'", "dpkg --configure -a"),
         ("OSError: [Errno 28] No space left on device", "disk is full"),
         ("Temporary failure resolving 'deb.debian.org'", "mirror"),
         ("nobin@10.88.0.5: Permission denied (publickey,password).", "refuses the login"),
         ("SSH password was requested, but none specified", "refuses the login"),
+        ("error occurred on host a: sudo password is incorrect", "ansible_become_password"),
+        ("error occurred on host a: sudo password is required", "--ask-become-pass"),
         ("Host key checking is enabled, and SSH reported an unrecognized or mismatching host key.", "ssh-keygen -R"),
     ],
 )
@@ -47,6 +56,18 @@ def test_said() -> None:
     assert "pw" not in said({"censored": "x", "msg": "pw"})
     assert said({"msg": "One failed", "results": [{"failed": True, "item": "a", "msg": "bad"}]}) == "One failed\na: bad"
     assert said({}) == "It does not say why."
+
+
+def test_a_failure_that_a_later_one_explains_is_left_out() -> None:
+    first = {"hosts": ["a"], "text": "not ready after 5 s: celery"}
+    explained = {
+        "hosts": ["a", "b"],
+        "text": "Release 1 does not work: not ready after 5 s: celery\nRelease 0 runs again.",
+    }
+    assert quoted(first, [explained])
+    assert not quoted(explained, [])
+    assert not quoted(first, [{"hosts": ["b"], "text": explained["text"]}]), "on another host"
+    assert not quoted(first, [{"hosts": ["a"], "text": "The disk is full."}])
 
 
 def test_small_things() -> None:

@@ -1,4 +1,4 @@
-"""The users of a running Redis: passwords are added and removed while everybody stays connected."""
+"""Passwords of a running Redis are added and removed, and no connection is closed."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.celery_on_hosts.platform.plugins.modules.redis_users import Redis, RedisError
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError
+from redis.retry import Retry
 
 from tests.unit.modules import run_module
 from tests.unit.rendering import ROOT
 
+ONCE = Retry(NoBackoff(), 0)
 ME = pwd.getpwuid(os.getuid()).pw_name
 RULES = {"celery": "~* &* +@all -@admin -@dangerous +info", "operator": "~* &* +@all"}
 
 
 class Host:
-    """A Redis with an aclfile of the module's.
+    """A Redis whose aclfile the module writes.
 
     Args:
         folder: where its files are.
@@ -44,10 +48,10 @@ class Host:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
-                Redis("127.0.0.1", self.port)("PING")
-            except RedisError:
+                Redis("127.0.0.1", self.port, retry=ONCE).ping()
+            except AuthenticationError:
                 return  # it asks for a password
-            except OSError:
+            except RedisError:
                 pass
             time.sleep(0.02)
         pytest.fail("redis-server does not start")
@@ -74,17 +78,18 @@ class Host:
         )
 
     def connect(self, name: str, password: str) -> Redis:
-        """A connection that has logged in."""
-        redis = Redis("127.0.0.1", self.port)
-        redis("AUTH", name, password)
+        """Return a connection that has logged in."""
+        who: dict[str, Any] = {"username": name, "password": password}
+        redis = Redis("127.0.0.1", self.port, **who, single_connection_client=True, retry=ONCE)
+        redis.ping()
         return redis
 
     def takes(self, name: str, *passwords: str) -> list[bool]:
-        """Which of these passwords let a user in."""
+        """Return, for each password, whether it lets a user in."""
 
         def lets_in(password: str) -> bool:
             with suppress(RedisError):
-                return bool(self.connect(name, password)("PING") == "PONG")
+                return bool(self.connect(name, password).ping())
             return False
 
         return [lets_in(password) for password in passwords]
@@ -92,7 +97,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    """A Redis that runs, with two users."""
+    """Start a Redis with two users, and stop it in the end."""
     if ME not in [group.gr_name for group in grp.getgrall()]:
         pytest.skip(f"there is no group {ME}")
     host = Host(tmp_path)
@@ -118,7 +123,7 @@ def test_a_password_of_before_works_until_it_is_retired(host: Host) -> None:
     host.let_in(celery="new", operator="newer", retire=True)
     assert host.takes("celery", "one", "new") == [False, True]
     assert host.takes("operator", "two", "newer") == [False, True]
-    assert connected("SET", "key", "value") == "OK", "nobody was disconnected"
+    assert connected.set("key", "value"), "nobody was disconnected"
     assert not host.let_in(celery="new", operator="newer")["changed"]
 
 
@@ -154,13 +159,13 @@ def test_users_are_taken_away_when_they_are_retired(host: Host) -> None:
 
 
 def test_a_host_of_an_earlier_version_is_entered_as_its_operator(host: Host) -> None:
-    host.connect("operator", "two")("ACL", "DELUSER", "root")
+    host.connect("operator", "two").acl_deluser("root")
     assert host.let_in(celery="new", operator="two")["restarted"] is False
     assert host.takes("celery", "one", "new") == [True, True]
 
 
 def test_it_is_restarted_where_nobody_is_let_in(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.connect("operator", "two")("ACL", "DELUSER", "root")
+    host.connect("operator", "two").acl_deluser("root")
     (host.folder / "bin").mkdir()
     (host.folder / "bin/systemctl").write_text(f'#!/bin/sh\necho "$@" >{host.folder}/asked\n')
     (host.folder / "bin/systemctl").chmod(0o755)
@@ -193,7 +198,7 @@ def test_no_password_is_readable_or_shown(host: Host) -> None:
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Callable[[bool], dict[str, Any]]:
-    """Run the module where nothing is."""
+    """Return a function that runs the module on a blank host."""
     return lambda check: Host(tmp_path).let_in(celery="one", check=check)
 
 
@@ -204,8 +209,8 @@ def test_a_dry_run_on_a_blank_host_writes_nothing(fresh: Callable[[bool], dict[s
 
 def test_a_snapshot_with_keys_is_not_started_over(host: Host) -> None:
     redis = host.connect("operator", "two")
-    redis("SET", "order:1", "paid")
-    redis("SAVE")
+    redis.set("order:1", "paid")
+    redis.save()
     (host.folder / "root.password").unlink()
     for check in (True, False):
         said = host.let_in(celery="one", operator="two", check=check)
@@ -219,12 +224,12 @@ def test_a_snapshot_with_keys_is_not_started_over(host: Host) -> None:
 
 
 def test_keys_of_a_running_server_are_not_started_over(host: Host) -> None:
-    """Not saved yet, or behind a password that is not known."""
+    """The keys are not saved yet, or the password that protects them is not known."""
     (host.folder / "root.password").unlink()
     said = host.let_in(celery="one", operator="two")
     assert said["failed"]
     assert "does not say how many keys it holds (-NOAUTH" in said["msg"]
     redis = host.connect("operator", "two")
-    redis("ACL", "SETUSER", "default", "on", "nopass")
-    redis("SET", "order:1", "paid")
+    redis.acl_setuser("default", enabled=True, nopass=True)
+    redis.set("order:1", "paid")
     assert "1 key in the memory" in host.let_in(celery="one", operator="two")["msg"]

@@ -1,4 +1,4 @@
-"""The releases of a host: what is known of them, what runs, what goes; and the table of all hosts."""
+"""The releases of a host: what is recorded, what runs, what is removed; and the table of all hosts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLACES = ("root", "reports", "platform", "drained", "settings")
 
 
 class Host:
-    """A host's folders."""
+    """The folders of a host."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "celery"
@@ -39,12 +39,12 @@ class Host:
         self.expect(worker="celery")
 
     def expect(self, **programs: str) -> None:
-        """Write down which programs there should be, by kind."""
+        """Write platform.json with these programs, by kind."""
         said = [{"program": program, "kind": kind} for kind, program in programs.items()]
         self.platform.write_text(json.dumps({"programs": said}))
 
     def unpack(self, *names: str, deps: str = "") -> None:
-        """Have releases, each with packages of its own unless they are named."""
+        """Make releases, each with packages of its own unless packages are named."""
         for name in names:
             (self.root / "releases" / name / "app").mkdir(parents=True)
             record = {"deps_id": deps or f"deps-{name}", "built_from": f"commit-{name}"}
@@ -52,18 +52,18 @@ class Host:
             (self.root / "deps" / record["deps_id"]).mkdir(exist_ok=True)
 
     def module(self, check: bool = False, **options: Any) -> dict[str, Any]:
-        """Run the module on it."""
+        """Run the module on this host."""
         places = {name: str(getattr(self, name)) for name in PLACES}
         return run_module("releases", check=check, **places, **options)
 
     def deployed(self, *names: str) -> None:
-        """Have switched to releases that worked, one after the other."""
+        """Switch to releases one after the other, and record that each worked."""
         for name in names:
             self.module(current=name)
             self.module(worked=name)
 
     def tell(self, environment: str, **programs: str) -> None:
-        """Have settings of these texts, for all and for programs of their own, and no others."""
+        """Write these settings, for all programs and for single ones, and remove any others."""
         for path in self.settings.glob("*.environment"):
             path.unlink()
         (self.settings / "environment").write_text(environment)
@@ -72,18 +72,18 @@ class Host:
             (self.settings / f"{name}.environment").write_text(text)
 
     def keep(self, **programs: str) -> None:
-        """Keep programs' files, as the other module does."""
+        """Keep programs' files, as the module supervisor_programs does."""
         keep(
             str(self.root / "before/programs"),
             split("".join(f"[program:{n}]\n{t}\n" for n, t in programs.items()), "x"),
         )
 
     def told(self) -> dict[str, str]:
-        """The settings that are there."""
+        """Return the settings."""
         return {path.name: path.read_text() for path in self.settings.iterdir()}
 
     def folders(self) -> tuple[set[str], set[str]]:
-        """What is there of releases and of packages."""
+        """Return the names of releases and of packages that exist."""
         releases, deps = ({path.name for path in (self.root / name).iterdir()} for name in ("releases", "deps"))
         return releases, deps
 
@@ -95,7 +95,7 @@ def host(tmp_path: Path) -> Host:
 
 @pytest.fixture
 def run(host: Host) -> Iterator[Run]:
-    """Start a process of a release, as a program of supervisord's."""
+    """Return a function that starts a process of a release, as supervisord would."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(release: str, program: str = "", report: bool = False) -> subprocess.Popen[bytes]:
@@ -149,11 +149,13 @@ def test_one_that_is_switched_to_has_not_worked_yet(host: Host) -> None:
     assert os.readlink(host.root / "current") == "releases/b"
 
 
-def test_a_host_that_kept_no_record_still_knows_what_was_current(host: Host) -> None:
+def test_a_first_release_that_never_worked_is_not_rolled_back_to(host: Host) -> None:
     host.unpack("a", "b")
-    (host.root / "current").symlink_to("releases/a")
+    host.module(current="a")
+    said = host.module(current="b")
+    assert (said["current"], said["worked"], said["previous"]) == ("b", "", "")
     host.deployed("b")
-    assert host.module()["previous"] == "a"
+    assert host.module()["previous"] == ""
 
 
 def test_a_release_that_is_not_there_cannot_be_made_current(host: Host) -> None:
@@ -184,6 +186,21 @@ def test_what_a_release_was_checked_with_is_known_while_it_is_there(host: Host) 
     shutil.rmtree(host.root / "releases/a")
     host.module(current="b", checked="b-2")
     assert json.loads((host.root / "releases.json").read_text())["checked"] == {"b": "b-2"}
+
+
+def test_what_a_check_said_is_kept_until_the_next_one(host: Host) -> None:
+    """A deployment that does not check the release again still prints it."""
+    host.unpack("a", "b")
+    early = {"weaknesses": [{"name": "task_acks_late", "found": "x"}]}
+    assert host.module(current="a", checked="a-1", summary=f"printed\n{json.dumps(early)}")["changed"]
+    assert not host.module(current="a", checked="a-1", summary=json.dumps(early))["changed"]
+    assert not host.module(current="a", checked="a-1")["changed"], "it was not checked again"
+    assert {one["release"]: one["summary"] for one in host.module()["releases"]} == {"a": early, "b": {}}
+    assert host.module(current="a", checked="a-1", summary='{"weaknesses": []}')["changed"]
+    assert host.module()["releases"][0]["summary"] == {"weaknesses": []}
+    shutil.rmtree(host.root / "releases/a")
+    host.module(current="b", checked="b-1", summary="{}")
+    assert json.loads((host.root / "releases.json").read_text())["summaries"] == {"b": {}}
 
 
 def test_a_dry_run_only_tells(host: Host) -> None:
@@ -219,6 +236,16 @@ def test_a_bad_release_is_found_only_where_that_is_asked_for(host: Host) -> None
     host.module(bad="a", reason="it dies")
     assert "a is marked bad since 20" in host.module(find="a")["msg"]
     assert host.module(find="a", again=True)["found"] == "a"
+
+
+def test_a_release_is_bad_only_with_the_settings_that_it_failed_with(host: Host) -> None:
+    """The settings may have been the reason."""
+    host.unpack("a")
+    host.module(bad="a", reason="it dies", configuration="wrong")
+    assert "marked bad since" in host.module(find="a", configuration="wrong")["msg"]
+    assert host.module(find="a", configuration="right")["found"] == "a"
+    assert host.module(bad="a", reason="it dies", configuration="right")["changed"], "nor with these"
+    assert "marked bad since" in host.module(find="a", configuration="right")["msg"]
 
 
 # --- what was there before ------------------------------------------------------------------------------------------
@@ -370,7 +397,7 @@ def test_packages_stay_while_a_release_does_not_say_what_it_needs(host: Host) ->
 
 
 def answer(current: str, previous: str = "", **programs: str) -> dict[str, Any]:
-    """What the module says of a host with two releases, of which one is bad."""
+    """Return the module's result for a host with two releases, one of them bad."""
     known = {"built_from": "1a2b3c4", "worked": "2026-01-31T12:00:00Z"}
     releases = [{"release": "new", "bad": "", **known}, {"release": "old", "bad": "it dies", **known}]
     return {"current": current, "previous": previous, "releases": releases, "programs": programs}

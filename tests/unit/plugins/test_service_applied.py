@@ -1,4 +1,7 @@
-"""A service takes up its files, also after an interrupted run. systemctl is a script that keeps its state in files."""
+"""A service runs with the present content of its files, also after an interrupted run.
+
+systemctl is a script that keeps its state in files.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils import basic
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import originals
 from ansible_collections.celery_on_hosts.platform.plugins.modules import service_applied
 
 SYSTEMCTL = """#!/bin/sh
@@ -33,7 +37,7 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a fake systemctl and journalctl, a service that is installed and off, and its configuration."""
+    """Return a folder with a fake systemctl and journalctl, and the configuration of a stopped service."""
     for name, text in {
         "systemctl": SYSTEMCTL.format(folder=tmp_path),
         "journalctl": "#!/bin/sh\necho bad port\n",
@@ -49,7 +53,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the module and return its result, with the calls of systemctl but `show`."""
+    """Return a function that runs the module, and returns its result and the calls of systemctl except `show`."""
 
     def call(check: bool = False, **arguments: Any) -> dict[str, Any]:
         given = {"name": "demo", "files": [f"{host}/demo.conf"], "stamps": f"{host}/stamps", **arguments}
@@ -122,7 +126,7 @@ def test_failed_restart_is_made_up_for(run: Run, host: Path) -> None:
     assert result["failed"]
     assert "Job failed" in result["msg"]
     assert "bad port" in result["msg"]
-    assert "journalctl -u demo.service" in result["advice"]
+    assert "journalctl -u demo.service" in result["msg"]
     (host / "broken").unlink()
     assert run()["calls"] == ["restart demo.service"]
 
@@ -197,10 +201,47 @@ def test_address(text: str, expected: object) -> None:
 
 
 def test_a_service_is_the_platforms_from_before_its_first_file(run: Run, host: Path) -> None:
-    """So that a run which is interrupted after it is told from somebody else's configuration."""
+    """So a configuration that an interrupted run left is not taken for somebody else's."""
     entry = {"dest": f"{host}/demo.conf", "content": "port 3\n", "owner": "nobody-of-this-name"}
     assert run(check=True, configuration=[entry])
     assert not (host / "stamps").exists()
     assert run(configuration=[entry])["failed"]
     assert (host / "stamps/demo.service.json").read_text() == "{}"
     assert run()["calls"] == ["enable --quiet demo.service", "start demo.service"]
+
+
+def test_what_was_there_before_is_kept_once(run: Run, host: Path) -> None:
+    kept = host / "originals/demo.service.json"
+    (host / "own.conf").write_text("own \udce9\n", errors="surrogateescape")
+    (host / "own.conf").chmod(0o640)
+    (host / "link").symlink_to("elsewhere")
+    entries = [
+        {"dest": f"{host}/own.conf", "content": "ours\n"},
+        {"dest": f"{host}/link", "state": "absent", "on_change": "none"},
+        {"dest": f"{host}/new.conf", "content": "ours\n"},
+    ]
+    run(check=True, configuration=entries)
+    assert not kept.exists()
+    run(configuration=entries)
+    first = json.loads(kept.read_text())
+    run(configuration=[entry | {"content": "changed\n"} for entry in entries if "content" in entry])
+    assert json.loads(kept.read_text()) == first
+    assert (first["unit"]["ActiveState"], first["unit"]["UnitFileState"]) == ("inactive", "disabled")
+    files = {path.removeprefix(f"{host}/"): one for path, one in first["files"].items()}
+    assert files["new.conf"] == {"state": "absent"}
+    assert files["link"] == {"state": "link", "target": "elsewhere"}
+    assert (files["own.conf"]["text"], files["own.conf"]["mode"]) == ("own \udce9\n", 0o640)
+    for path, original in first["files"].items():
+        originals.put_back(Path(path), original)
+    assert (host / "own.conf").read_bytes() == b"own \xe9\n"
+    assert (host / "own.conf").stat().st_mode & 0o777 == 0o640
+    assert (host / "link").readlink() == Path("elsewhere")
+    assert not (host / "new.conf").exists()
+
+
+def test_a_file_of_a_service_that_is_the_platforms_already_is_not_taken_for_the_hosts(run: Run, host: Path) -> None:
+    run(configuration=[{"dest": f"{host}/demo.conf", "content": "ours\n"}])
+    (host / "originals/demo.service.json").unlink()
+    run(configuration=[{"dest": f"{host}/{name}.conf", "content": "ours\n"} for name in ("demo", "more")])
+    kept = json.loads((host / "originals/demo.service.json").read_text())["files"]
+    assert kept == {f"{host}/demo.conf": {"state": "unknown"}, f"{host}/more.conf": {"state": "absent"}}

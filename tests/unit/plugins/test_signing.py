@@ -1,4 +1,4 @@
-"""The key that signs messages, and its certificate."""
+"""A key that signs messages is made once, and its certificate follows from the key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The strategy: what it changes of Mitogen's is still there to be changed, and a task may use every core."""
+"""The strategy replaces internals of tested Mitogen versions only, and a task may use every core."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from types import CodeType
 import ansible.module_utils
 import pytest
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.known_imports import Import, KnownImports
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.mitogen_internals import unfit
 from mitogen.imports import codeobj_imports
 
+INTERNALS = "ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.mitogen_internals"
 ROOT = Path(__file__).resolve().parents[3]
 PLAY = [
     {
@@ -31,23 +33,58 @@ PLAY = [
 ]
 
 
-def test_mitogen_has_what_is_replaced() -> None:
-    """To set a name that nothing reads any more would change nothing, and nobody would hear of it."""
-    names = "ansible_mitogen.planner._load_collections, mitogen.minify.minimize_source, ansible_mitogen.affinity.policy"
-    names += ", mitogen.imports.codeobj_imports"
-    code = (
-        f"import ansible_mitogen.planner, ansible_mitogen.affinity, mitogen.imports, mitogen.minify; print([{names}])"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+def reason(before: str = "") -> str:
+    """Return what `unfit` says in a process of its own, after some code."""
+    code = f"{before}\nfrom tests.unit import conftest\nfrom {INTERNALS} import unfit\nprint(unfit())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    return done.stdout.strip()
 
 
-def play(folder: Path) -> str:
-    """Run the play, with a home of Ansible's in a folder, and return what was said."""
+def test_the_locked_versions_are_tested_and_have_what_is_replaced() -> None:
+    """When this fails after `make upgrade`: mitogen_internals.py says how to accept another version."""
+    assert reason() == ""
+
+
+@pytest.mark.parametrize(
+    ("mitogen", "core", "words"),
+    [
+        ("0.3.540", "2.19.14", "mitogen 0.3.540 was not tested with this platform (tested: 0.3.54)"),
+        ("0.3.54", "2.20.0", "ansible-core 2.20.0 was not tested with this platform (tested: 2.19)"),
+    ],
+)
+def test_another_version_is_not_touched(mitogen: str, core: str, words: str) -> None:
+    assert unfit({"mitogen": mitogen, "ansible-core": core}) == words
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        ("import mitogen.minify as m; del m.minimize_source", "changed inside: mitogen.minify.minimize_source is not"),
+        ("import mitogen.minify as m; m.minimize_source = lambda a, b: a", "mitogen.minify.minimize_source is not"),
+        ("import sys; sys.modules['mitogen'] = None", "Mitogen cannot be imported"),
+    ],
+)
+def test_what_mitogen_lacks_is_named(before: str, words: str) -> None:
+    assert words in reason(before)
+
+
+def test_without_a_tested_mitogen_tasks_run_by_ansibles_own_strategy(tmp_path: Path) -> None:
+    (tmp_path / "mitogen").mkdir()
+    (tmp_path / "mitogen/__init__.py").write_text("__version__ = (9, 9)\n")
+    said = play(tmp_path, PYTHONPATH=str(tmp_path))
+    assert "mitogen 9.9 was not tested" in " ".join(said.split())
+    assert "cores" in said
+
+
+def play(folder: Path, **environment: str) -> str:
+    """Run the play with Ansible's home in a folder, and return its output."""
     (folder / "play.yml").write_text(json.dumps(PLAY))
     done = subprocess.run(
         [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", folder / "play.yml"],
         cwd=ROOT,
-        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_HOME": str(folder / "home")},
+        env=os.environ
+        | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_HOME": str(folder / "home")}
+        | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -56,7 +93,7 @@ def play(folder: Path) -> str:
 
 
 def test_what_a_task_starts_may_use_every_core(tmp_path: Path) -> None:
-    """A lab host is started by a task."""
+    """A lab host, for one, is started by a task."""
     said = play(tmp_path)
     assert f"cores {sorted(os.sched_getaffinity(0))}" in said
 
@@ -73,7 +110,7 @@ def test_what_mitogen_looked_up_is_known_to_the_next_run(tmp_path: Path) -> None
 
 
 def real(source: str | bytes) -> list[Import]:
-    """What Mitogen finds in a source."""
+    """Return the imports that Mitogen finds in a source."""
     return list(codeobj_imports(compile(source, "x", "exec", dont_inherit=True)))
 
 

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""Say how the web side is served: its command, its names, and what nginx passes on to it.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import CELERY_ROOT
+
+LOOPBACK = "127.0.0.1"
+DATA = "/var/lib/celery/data"  # what the application keeps over releases
+STATIC = f"{CELERY_ROOT}/current/static"
+LEAST_GRACE_S = 30  # for the requests that a process has when it is stopped
+
+
+def supervisor_command(words: Iterable[str]) -> str:
+    """Return the words of a command as supervisord reads them.
+
+    supervisord expands %(NAME)s, takes a ; or # after a space for a comment, and splits what is left as a shell does.
+    """
+    quoted = " ".join(shlex.quote(word) for word in words).replace("%", "%%")
+    return quoted.replace(" ;", " '';").replace(" #", " ''#")
+
+
+def server_words(variables: Mapping[str, Any], address: str, port: int, proxies: Iterable[str]) -> list[str]:
+    """Return the arguments of Python that serve the web side.
+
+    Args:
+        variables: those that begin with ``celery_web_``.
+        address: the address at which the web side listens.
+        port: the port.
+        proxies: the addresses of the hosts whose nginx asks.
+    """
+    if variables["celery_web_command"]:
+        words = shlex.split(variables["celery_web_command"])
+        return ["-m", "celery_on_hosts.web.command", address, str(port), *words]
+    believed = dict.fromkeys((LOOPBACK, *filter(is_address, proxies)))
+    return [
+        *("-m", "gunicorn", variables["celery_web_app"]),
+        *("--config", "python:celery_on_hosts.gunicorn_conf", "--reuse-port"),
+        *("--bind", f"{address}:{port}"),
+        *("--workers", str(variables["celery_web_workers"]), "--threads", str(variables["celery_web_threads"])),
+        *(["--preload"] if variables["celery_web_preload"] else []),
+        f"--forwarded-allow-ips={','.join(believed)}",
+        f"--graceful-timeout={grace(variables)}",
+    ]
+
+
+def grace(variables: Mapping[str, Any]) -> int:
+    """Return the seconds in which a process that is stopped answers its requests: as long as nginx waits for one."""
+    return max(LEAST_GRACE_S, int(variables["celery_web_timeout"]))
+
+
+def public_names(variables: Mapping[str, Any]) -> list[str]:
+    """Return the names of the web side, the first of which health asks with; empty for any name."""
+    return list(dict.fromkeys(filter(None, (variables["celery_web_host"], *variables["celery_web_names"]))))
+
+
+def server_names(variables: Mapping[str, Any]) -> list[str]:
+    """Return the names that nginx serves the application under, without ports; empty for any name."""
+    if not variables["celery_web_names"]:
+        return []
+    return list(dict.fromkeys(re.sub(r":\d+$", "", name) for name in public_names(variables)))
+
+
+def locations(variables: Mapping[str, Any], web: str, flower: str) -> list[dict[str, Any]]:
+    """Return the pages of the front door, as the role ``nginx`` takes them.
+
+    Args:
+        variables: those that begin with ``celery_web_``.
+        web: the address of the web side; empty where none runs.
+        flower: the address of Flower; empty where it does not run.
+    """
+    found: list[dict[str, Any]] = [
+        {"path": url, "lines": [f"alias {place};", "add_header X-Content-Type-Options nosniff;"], "application": True}
+        for url, place in Folders.of(variables).places.items()
+    ]
+    for one in variables["celery_web_locations"]:
+        backend = {"backend": web} if web and one.get("web", True) else {}
+        found.append({"path": one["path"], "lines": one.get("config", "").splitlines(), "application": True, **backend})
+    if web and "/" not in [one["path"] for one in found]:
+        found.append({"path": "/", "backend": web, "application": True})
+    if flower:
+        # Flower answers /metrics without asking for a password.
+        found.append({"path": "= /flower/metrics", "lines": ["return 404;"]})
+        found.append({"path": "/flower/", "backend": flower})
+    return found
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text is an IP address, rather than a name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What an application writes, and what nginx serves of its folder.
+
+    Args:
+        state: paths in the application's folder that all releases share; a folder ends with a slash.
+        served: those folders of ``state`` that nginx reads.
+        static: folders in the application's folder that belong to a release.
+        places: where nginx finds the files of each address.
+    """
+
+    state: tuple[str, ...]
+    served: tuple[str, ...]
+    static: tuple[str, ...]
+    places: Mapping[str, str]
+
+    @classmethod
+    def of(cls, variables: Mapping[str, Any]) -> Folders:
+        """Return the folders of an inventory.
+
+        Args:
+            variables: ``celery_app_state``, and ``celery_web_static`` where the platform has a web side.
+        """
+        state = tuple(variables["celery_app_state"])
+        served, static, places = [], [], {}
+        for one in variables["celery_web_static"] if variables["celery_web_enabled"] else ():
+            folder = one["folder"].strip("/")
+            holders = [path for path in state if f"{folder}/".startswith(f"{path.strip('/')}/")]
+            served += holders
+            static += [] if holders else [f"{folder}/"]
+            places[one["url"]] = f"{DATA if holders else STATIC}/{folder}/"
+        return cls(state, tuple(dict.fromkeys(served)), tuple(dict.fromkeys(static)), places)

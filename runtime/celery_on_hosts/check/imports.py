@@ -1,0 +1,124 @@
+"""Import the application, as ``celery -A`` does, and say why where that fails."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from pathlib import Path
+
+from celery import Celery
+from celery.app.utils import find_app
+
+from ..platform_file import PlatformError
+from . import libraries, writes
+
+
+class ImportFailed(Exception):
+    """The application does not import; the message says where and why."""
+
+
+def import_app(name: str) -> Celery:
+    """Import the application with all its task modules.
+
+    Args:
+        name: what ``-A`` takes.
+
+    Raises:
+        ImportFailed: it does not import, or is no Celery application.
+        PlatformError: the platform refuses to run it.
+    """
+    try:
+        app = find_app(name)
+        if not isinstance(app, Celery):
+            raise ImportFailed(f"-A {name} gives {type(app).__name__}, not a Celery application.")
+        app.loader.import_default_modules()
+        app.finalize()
+        app.conf.finalize()
+    except (ImportFailed, PlatformError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise ImportFailed(explain(f"-A {name}", error, name)) from error
+    return app
+
+
+def check_django(name: str) -> list[str]:
+    """Run Django's own checks where the application is a Django project.
+
+    They import URLs, views and admin. Celery would run them at each start of a worker, and tell nobody what they found.
+
+    Args:
+        name: what ``-A`` takes, for messages.
+
+    Returns:
+        the errors.
+
+    Raises:
+        ImportFailed: what the checks import does not import.
+    """
+    if "django.apps" not in sys.modules:
+        return []
+    from django.apps import apps
+    from django.core.checks import run_checks
+
+    try:
+        found = run_checks() if apps.ready else []
+    except (Exception, SystemExit) as error:
+        raise ImportFailed(explain(f"-A {name}", error, name)) from error
+    return [f"Django's check: {one}" for one in found if one.is_serious() and not one.is_silenced()]
+
+
+def explain(what: str, error: BaseException, name: str = "") -> str:
+    """Say in a few lines what failed and where, in the application's code rather than in Celery's.
+
+    Args:
+        what: what was imported.
+        error: what its import raised.
+        name: what ``-A`` takes, where that was imported.
+    """
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{what} does not import: {text}\n  {error.filename}, line {error.lineno}"
+    frame = _innermost_own_frame(error)
+    if frame is None and name:
+        if isinstance(error, ModuleNotFoundError) and f"{name.partition(':')[0]}.".startswith(f"{error.name}."):
+            missing = f"there is no module {error.name}"
+            return f"{what} does not import: {missing}. Is celery_app right, and does the release hold it?"
+        if isinstance(error, AttributeError):
+            return f"{what} names a module without a Celery application: {error}. Write module:attribute."
+    lines = [f"{what} does not import: {text}"]
+    if frame is not None:
+        lines.append(f"  {frame.filename}, line {frame.lineno}: {frame.line}")
+    if isinstance(error, ModuleNotFoundError):
+        lines.append(f"  Add the package that holds {error.name} to the application's lock.")
+    package = libraries.advice(error)
+    if package:
+        lines.append(f"  {package}")
+    lines += [f"  {text}" for text in _of_writes(error)]
+    return "\n".join(lines)
+
+
+def _of_writes(error: BaseException) -> list[str]:
+    """Say what to do about an error that comes of a write below the release."""
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) and error.filename:
+        text = writes.advise(str(error.filename))
+        return [f"The application cannot write below its release. {text}"] if text else []
+    if "unable to open database file" in str(error) or "readonly database" in str(error):
+        return [
+            "The application cannot write below its release. List the file of the SQLite database in celery_app_state, "
+            "or put it below $CELERY_DATA_DIR."
+        ]
+    return []
+
+
+def _innermost_own_frame(error: BaseException) -> traceback.FrameSummary | None:
+    """Return the last place in the application's own code that an error passed through, or None."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<frozen")
+        and Path(frame.filename) != Path(__file__)
+        and "site-packages" not in frame.filename
+        and "/lib/python" not in frame.filename
+    ]
+    return frames[-1] if frames else None

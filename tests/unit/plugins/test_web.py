@@ -1,0 +1,60 @@
+"""How the web side is served, as supervisord reads it."""
+
+from __future__ import annotations
+
+import configparser
+import shlex
+from typing import Any
+
+import pytest
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils import web
+
+VARIABLES: dict[str, Any] = {
+    "celery_web_app": "proj.wsgi:application",
+    "celery_web_command": "",
+    "celery_web_workers": 2,
+    "celery_web_threads": 4,
+    "celery_web_preload": False,
+    "celery_web_timeout": 60,
+}
+
+
+def as_supervisord_reads_it(command: str) -> list[str]:
+    """Read a command as supervisord does: its parser, its expansions, its splitting."""
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
+    parser.read_string(f"[program:web]\ncommand={command}\n")
+    return shlex.split(parser["program:web"]["command"] % {"program_name": "web"})
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        "proj.wsgi:application",
+        "shop:create_app('production')",
+        'shop:create_app("it\'s", mode="50%")',
+        "shop:create_app('a # b ; c  %(x)s')",
+    ],
+)
+def test_an_application_reaches_gunicorn_as_it_is_written(app: str) -> None:
+    words = web.server_words(VARIABLES | {"celery_web_app": app}, "127.0.0.1", 8000, [])
+    assert as_supervisord_reads_it(web.supervisor_command(words)) == words
+    assert words[2] == app
+
+
+def test_a_command_gets_the_address_before_its_words() -> None:
+    command = "daphne -b $CELERY_WEB_ADDRESS -p ${PORT} 'proj.asgi:application'"
+    words = web.server_words(VARIABLES | {"celery_web_command": command}, "192.0.2.1", 8000, ["192.0.2.9"])
+    assert words[:4] == ["-m", "celery_on_hosts.web.command", "192.0.2.1", "8000"]
+    assert words[4:] == ["daphne", "-b", "$CELERY_WEB_ADDRESS", "-p", "${PORT}", "proj.asgi:application"]
+    assert as_supervisord_reads_it(web.supervisor_command(words)) == words
+
+
+def test_a_process_that_is_stopped_has_as_long_as_nginx_waits() -> None:
+    for timeout, seconds in ((5, 30), (600, 600)):
+        words = web.server_words(VARIABLES | {"celery_web_timeout": timeout}, "127.0.0.1", 8000, [])
+        assert f"--graceful-timeout={seconds}" in words
+
+
+def test_the_origin_of_a_request_is_believed_of_the_proxies_alone() -> None:
+    words = web.server_words(VARIABLES, "192.0.2.1", 8000, ["192.0.2.9", "front.example.org", "127.0.0.1"])
+    assert "--forwarded-allow-ips=127.0.0.1,192.0.2.9" in words
