@@ -49,19 +49,25 @@ def complete(own: Any, platforms: Iterable[Queue]) -> Any:
         platforms: the queues of the platform.
     """
     ours = {queue.name: queue for queue in platforms}
+    if isinstance(own, Mapping):
+        own = {name: queue if isinstance(queue, Queue) else _from_options(name, queue) for name, queue in own.items()}
     known = set(own) if isinstance(own, Mapping) else set()
     for queue in own.values() if isinstance(own, Mapping) else own:
-        if isinstance(queue, Queue):
-            known.add(name_of(queue))
-            if name_of(queue) in ours and not is_broadcast(queue):
-                _keep_dead_letters(queue, ours[name_of(queue)])
-            if is_broadcast(queue):
-                queue.routing_key = queue.routing_key or name_of(queue)
-                fanouts.add(queue.exchange.name)
+        known.add(name_of(queue))
+        if name_of(queue) in ours and not is_broadcast(queue):
+            _keep_dead_letters(queue, ours[name_of(queue)])
+        if is_broadcast(queue):
+            queue.routing_key = queue.routing_key or name_of(queue)
+            fanouts.add(queue.exchange.name)
     missing = [queue for name, queue in ours.items() if name not in known]
     if isinstance(own, Mapping):
         return {**own, **{queue.name: queue for queue in missing}}
     return [*own, *missing]
+
+
+def _from_options(name: str, options: Mapping[str, Any]) -> Queue:
+    """Return the queue that Celery makes of a queue's options (``celery.app.amqp.Queues.add_compat``)."""
+    return Queue.from_dict(name, **{"routing_key": options.get("binding_key"), **options})
 
 
 def _keep_dead_letters(queue: Queue, ours: Queue) -> None:

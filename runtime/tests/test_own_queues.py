@@ -56,6 +56,16 @@ def test_what_the_application_declares_stays(platform):
     assert sorted(known) == sorted(QUEUES)
 
 
+def test_a_queue_of_options_keeps_its_dead_letters(platform):
+    """As a queue of kombu's does: on a broker that exists elsewhere no policy sees to it."""
+    dead = {"x-dead-letter-exchange": "celery.dead"}
+    platform(queues=QUEUES, queue_arguments={"x-queue-type": "quorum"} | dead)
+    own = {"low": {"exchange": "shop", "exchange_type": "direct", "binding_key": "cheap"}}
+    low = own_queues.declared(make(task_queues=own))["low"]
+    assert low.queue_arguments == dead
+    assert (low.exchange.name, low.exchange.type, low.routing_key) == ("shop", "direct", "cheap")
+
+
 def test_a_broadcast_gets_none_of_the_default_queues_delayed_tasks(platform):
     platform(queues=QUEUES)
     known = own_queues.declared(make(task_queues=[Queue("celery"), Broadcast("reload_all")]))
