@@ -119,7 +119,7 @@ def results_away(trial: Trial) -> None:
 @fault("F14", "a release in the middle of the load", "no")
 def released(trial: Trial) -> None:
     host, first = trial.host, trial.host.releases()
-    with trial.visited(), tempfile.TemporaryDirectory() as folder:
+    with trial.web_requests(), tempfile.TemporaryDirectory() as folder:
         app = app_with("", Path(folder) / "app")
         seen = [first]
         for number in trial.times(3):
@@ -139,7 +139,7 @@ def released(trial: Trial) -> None:
 @fault("F15", "a rollback in the middle of the load; a bad release that goes back by itself", "no")
 def rolled_back(trial: Trial) -> None:
     host, first = trial.host, trial.host.release()
-    with trial.visited(), tempfile.TemporaryDirectory() as folder:
+    with trial.web_requests(), tempfile.TemporaryDirectory() as folder:
         newer = app_with(LATER, Path(folder) / "newer")
         began = time.monotonic()
         trial.make("release", f"ARGS=-e celery_app_source={newer}", why="it knows a task more")

@@ -139,7 +139,7 @@ class Trial:
         self.say(f"{self.blows} connections were cut")
 
     @contextmanager
-    def visited(self) -> Iterator[None]:
+    def web_requests(self) -> Iterator[None]:
         """Ask the web side all the time; each request has to be answered, those of the load too."""
         end, answers = threading.Event(), Counter[str]()
 

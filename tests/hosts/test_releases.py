@@ -14,7 +14,7 @@ from tests.faults.host import Host
 from tests.faults.trial import Fault, Trial, run
 from tests.hosts.support import DIES, Platform, Site, app_with, once
 
-Harmless = Callable[[Callable[[], None]], None]
+Unnoticed = Callable[[Callable[[], None]], None]
 
 pytestmark = [pytest.mark.needs("example"), pytest.mark.late(1)]
 
@@ -23,7 +23,7 @@ CHECK = "Check that the release imports"
 
 
 @pytest.fixture
-def harmless(platform: Platform) -> Harmless:
+def unnoticed(platform: Platform) -> Unnoticed:
     """Do something under load, which no task and no web request may notice; alone where there is no ledger to tell."""
 
     def do(what: Callable[[], None]) -> None:
@@ -31,7 +31,7 @@ def harmless(platform: Platform) -> Harmless:
             return what()
 
         def cause(trial: Trial) -> None:
-            with trial.visited():
+            with trial.web_requests():
                 what()
 
         fault = Fault("verbs", "what an operator does", "no", cause)
@@ -78,7 +78,7 @@ def test_a_bad_release_goes_back_and_is_refused(site: Site, tmp_path: Path) -> N
     assert "is bad: " in site.make("releases")
 
 
-def test_nobody_notices_what_an_operator_does(site: Site, harmless: Harmless, tmp_path: Path) -> None:
+def test_nobody_notices_what_an_operator_does(site: Site, unnoticed: Unnoticed, tmp_path: Path) -> None:
     """No task is lost or runs twice, and each web request is answered; only what is concerned is restarted."""
 
     def all_of_it() -> None:
@@ -87,7 +87,7 @@ def test_nobody_notices_what_an_operator_does(site: Site, harmless: Harmless, tm
             each_program_is_restarted_alone(site)
             a_workers_settings_restart_that_worker_alone(site)
 
-    harmless(all_of_it)
+    unnoticed(all_of_it)
 
 
 def a_release_is_rolled_back(site: Site, other: Path) -> None:

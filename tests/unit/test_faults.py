@@ -158,7 +158,7 @@ def problems(host: Any, refused: Iterable[str] = (), asked: int = 20) -> list[st
     """What a trial has to say of a web side that was asked so often, and refused some calls of the load."""
     trial = Trial(host)
     trial.load.refused.update(refused)
-    with trial.visited():
+    with trial.web_requests():
         eventually(lambda: host.asked, lambda so_far: so_far >= asked)
     return trial.problems
 
