@@ -23,12 +23,13 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ship and replace, and return what the module's documentation describes."""
         super().run(tmp, task_vars)
-        entries = [dict(entry) for entry in self._task.args["files"]]
+        options = {key: value for key, value in self._task.args.items() if key != "files"}
+        entries = [dict(entry) for entry in self._task.args.get("files", [])]
         for entry in entries:
             if entry.get("state", "file") == "file":
                 with self._readable(entry) as path:
                     entry["sha256"] = _digest(path)
-        asked: dict[str, Any] = self._execute_module(MODULE, {"files": entries}, task_vars=task_vars)
+        asked: dict[str, Any] = self._execute_module(MODULE, {**options, "files": entries}, task_vars=task_vars)
         if asked.get("failed") or not asked["lacking"] or self._task.check_mode:
             return asked
         self._make_tmp_path()
@@ -38,7 +39,7 @@ class ActionModule(ActionBase):
                 there = self._connection._shell.join_path(self._connection._shell.tmpdir, f"file{number}")
                 with self._readable(entry) as path:
                     entry["staged"] = self._transfer_file(path, there)
-            done: dict[str, Any] = self._execute_module(MODULE, {"files": shipped}, task_vars=task_vars)
+            done: dict[str, Any] = self._execute_module(MODULE, {**options, "files": shipped}, task_vars=task_vars)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         if done.get("failed"):

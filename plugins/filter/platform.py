@@ -42,9 +42,9 @@ def rabbitmq_password_hash(password: str, user: str) -> str:
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
-def rollout(release: Mapping[str, Any], files: Mapping[str, Any], programs: Mapping[str, Any]) -> dict[str, Any]:
+def rollout(release: Mapping[str, Any], *results: Mapping[str, Any]) -> dict[str, Any]:
     """Return what :class:`Rollout` decides for a host; :meth:`Rollout.of` says what it takes."""
-    return Rollout.of(release, files, programs).as_dict()
+    return Rollout.of(release, *results).as_dict()
 
 
 def rolled_back(release: Mapping[str, Any], reason: str, peers: Mapping[str, Any]) -> str:

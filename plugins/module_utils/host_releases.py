@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic, processes
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.kept_files import KeptFiles
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.locks import locked
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import REPORTS
 
@@ -214,7 +215,7 @@ class Releases:
 
 
 class Backup:
-    """The settings and the programs' files to roll back to when the candidate release fails.
+    """The settings, the programs' files and the application's files to roll back to when the candidate release fails.
 
     Args:
         root: the folder of `Releases`. The files are kept in its folder ``before``, for root alone.
@@ -249,7 +250,8 @@ class Backup:
         beside.rename(kept)
 
     def restore(self) -> None:
-        """Put kept settings back, and remove settings that were added since."""
+        """Put kept settings and the application's kept files back, and remove settings that were added since."""
+        KeptFiles(self.folder / "files").restore()
         if not (self.folder / "settings").is_dir():
             return
         kept = _found(self.folder / "settings")

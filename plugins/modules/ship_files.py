@@ -16,7 +16,7 @@ options:
     description: What should be there.
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       src:
         description: The path on the controller.
@@ -48,6 +48,15 @@ options:
       staged:
         description: Set by the action plugin once it has shipped the content. The path on the host.
         type: path
+  keep:
+    description:
+      - A folder of the host. Before a file is replaced, keep the file there, as it was. A file that is already kept is
+        not replaced, because the one after it has not proved itself. Nothing is kept when left out.
+    type: path
+  restore:
+    description: Put back what O(keep) has, and remove it from there. O(files) is ignored.
+    type: bool
+    default: false
 author:
   - Celery on Hosts
 """
@@ -83,8 +92,10 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.files import SilentModule
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.kept_files import KeptFiles
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "src": {"type": "path"},
@@ -155,12 +166,32 @@ def words(said: Mapping[str, str], other: Mapping[str, str]) -> str:
     return "".join(f"{'content' if key == 'sha256' else key}: {value}\n" for key, value in sorted(shown.items()))
 
 
+def restore(module: AnsibleModule, kept: KeptFiles) -> None:
+    """Put kept files back, and end the module."""
+    there = kept.folder.is_dir()
+    try:
+        if there and not module.check_mode:
+            kept.restore()
+            kept.forget()
+    except OSError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=there, files=[], lacking=[])
+
+
 def main() -> None:
     """Run the module."""
     module = SilentModule(
-        argument_spec={"files": {"type": "list", "elements": "dict", "required": True, "options": ARGUMENT_SPEC}},
+        argument_spec={
+            "files": {"type": "list", "elements": "dict", "default": [], "options": ARGUMENT_SPEC},
+            "keep": {"type": "path"},
+            "restore": {"type": "bool", "default": False},
+        },
+        required_if=[("restore", True, ["keep"])],
         supports_check_mode=True,
     )
+    kept = KeptFiles(module.params["keep"]) if module.params["keep"] else None
+    if module.params["restore"] and kept:
+        restore(module, kept)
     changed, lacking, diffs = [], [], []
     for entry in module.params["files"]:
         dest = entry["dest"]
@@ -178,6 +209,8 @@ def main() -> None:
             if lacks and not module.check_mode:
                 continue
             if not module.check_mode:
+                if kept:
+                    kept.keep(dest)
                 write(entry, before)
         except (OSError, KeyError) as error:
             module.fail_json(msg=f"{dest}: {error}")

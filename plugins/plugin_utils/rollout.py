@@ -23,6 +23,7 @@ class Rollout:
         interrupted: whether an earlier run left settings or programs that have not worked yet.
         settings_changed: whether what the programs read when they start changes.
         programs_changed: whether a program's own file changed.
+        shipped_changed: whether a file of ``celery_files`` changed.
         temporary: whether the change is meant for a while (a drained host) or cannot be taken back (new credentials).
         check: whether this is a dry run.
     """
@@ -32,6 +33,7 @@ class Rollout:
     interrupted: bool = False
     settings_changed: bool = False
     programs_changed: bool = False
+    shipped_changed: bool = False
     temporary: bool = False
     check: bool = False
 
@@ -50,20 +52,31 @@ class Rollout:
         """Whether what is to run has to work, and is rolled back where it does not."""
         if self.check or not self.worked:
             return False
-        changed = self.another_release or self.settings_changed or self.programs_changed
+        changed = self.another_release or self.settings_changed or self.programs_changed or self.shipped_changed
         return self.interrupted or (self.can_roll_back and changed)
 
     @classmethod
-    def of(cls, release: Mapping[str, Any], files: Mapping[str, Any], programs: Mapping[str, Any]) -> Rollout:
+    def of(
+        cls,
+        release: Mapping[str, Any],
+        shipped: Mapping[str, Any],
+        files: Mapping[str, Any],
+        programs: Mapping[str, Any],
+    ) -> Rollout:
         """Return the rollout of a host from what its tasks know.
 
         Args:
             release: ``wanted``, ``worked``, ``interrupted``, ``temporary`` and ``check``.
+            shipped: the registered result of the module ``ship_files``; as the others, empty where it did not run yet.
             files: the registered result of the comparison of the settings' files.
-            programs: the registered result of the module ``supervisor_programs``; empty where it did not run yet.
+            programs: the registered result of the module ``supervisor_programs``.
         """
-        settings_changed, programs_changed = bool(files.get("files")), bool(programs.get("files"))
-        return cls(**release, settings_changed=settings_changed, programs_changed=programs_changed)
+        return cls(
+            **release,
+            settings_changed=bool(files.get("files")),
+            programs_changed=bool(programs.get("files")),
+            shipped_changed=bool(shipped.get("files")),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the role ``celery`` asks for."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from tests.deployments.support import Deployments
 from tests.hosts.support import Site
 
 
@@ -23,3 +27,24 @@ def test_the_applications_files_are_for_the_application_alone(site: Site) -> Non
         assert site.run(f"cat {entry['dest']}", user="celery") == content
         site.run(f"test -r {entry['dest']}", user="nobody", status=1)
         assert site.run(f"stat -c '%U %G %a' {entry['dest']}") == "root celery 640\n"
+
+
+@pytest.mark.needs("files")
+def test_files_come_back_with_what_worked(site: Site, tmp_path: Path) -> None:
+    """Where the check before the switch fails, and where a program does not run."""
+    variables = site.platform.variables
+    (tmp_path / "file").write_text("not seen to work")
+    files = [entry | {"src": str(tmp_path / "file")} for entry in variables["celery_files"]]
+    worker, *others = variables["celery_workers"]
+    broken: list[dict[str, Any]] = [
+        {"celery_app_environment": {"DJANGO_SETTINGS_MODULE": "no_such_settings"}},
+        {"celery_workers": [worker | {"arguments": ["--no-such-option"]}, *others]},
+    ]
+    deployments = Deployments(site.platform.inventory)
+    before = [site.run(f"stat -c '%U %G %a' {entry['dest']}; cat {entry['dest']}") for entry in files]
+    for settings in broken:
+        done = deployments.run(celery_files=files, **settings)
+        assert done.status != 0, settings
+        found = [site.run(f"stat -c '%U %G %a' {entry['dest']}; cat {entry['dest']}") for entry in files]
+        assert found == before, settings
+        site.run("test -e /opt/celery/before", status=1)

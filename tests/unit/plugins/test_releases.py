@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.celery_on_hosts.platform.plugins.filter.releases import releases_problems, releases_table
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.kept_files import KeptFiles
 from ansible_collections.celery_on_hosts.platform.plugins.modules.supervisor_programs import keep, split
 
 from tests.unit.modules import run_module
@@ -258,6 +259,10 @@ def test_settings_and_programs_of_before_come_back(host: Host) -> None:
     (host.settings / "own.pem").write_text("a user's")
     assert host.module(current="b", trial=True)["unproven"]
     host.keep(celery="old", celery_low="goes")
+    certificate = host.root / "certificate"
+    certificate.write_text("old")
+    KeptFiles(host.root / "before/files").keep(str(certificate))
+    certificate.write_text("new")
     host.tell(environment="X=2", celery="new", celery_io="comes")
     said = host.module(current="a", bad="b", reason="it dies", back=True)
     assert (said["changed"], said["current"], said["unproven"]) == (True, "a", False)
@@ -268,6 +273,7 @@ def test_settings_and_programs_of_before_come_back(host: Host) -> None:
         "celery_low.environment": "goes",
         "own.pem": "a user's",
     }
+    assert certificate.read_text() == "old"
     assert (host.settings / "environment").stat().st_mode & 0o777 == 0o640
     again = host.module(current="a", back=True)
     assert (again["content"], again["changed"]) == ("", False)

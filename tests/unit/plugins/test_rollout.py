@@ -27,7 +27,7 @@ def test_a_release_is_a_candidate_where_another_one_worked() -> None:
     assert not candidate(worked=""), "there is none to roll back to"
 
 
-@pytest.mark.parametrize("changed", ["settings_changed", "programs_changed"])
+@pytest.mark.parametrize("changed", ["settings_changed", "programs_changed", "shipped_changed"])
 def test_new_settings_are_a_candidate_where_something_worked(changed: str) -> None:
     assert candidate(worked=NEW, **{changed: True})
     assert not candidate(worked=NEW, check=True, **{changed: True})

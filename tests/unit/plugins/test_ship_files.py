@@ -75,3 +75,31 @@ def test_what_is_no_file_stays(entry: dict[str, Any]) -> None:
 def test_an_unknown_owner_is_named(entry: dict[str, Any], tmp_path: Path) -> None:
     staged = {"staged": str(tmp_path / "staged"), "owner": "nobody-at-all"}
     assert "nobody-at-all" in run_module("ship_files", files=[entry | staged])["msg"]
+
+
+def test_files_are_kept_and_put_back(entry: dict[str, Any], tmp_path: Path) -> None:
+    """Also those of a run that was cut off, with what the run after it shipped; files that are new go."""
+    place, keep = Path(entry["dest"]), str(tmp_path / "before/files")
+
+    def ship(content: bytes, **changes: Any) -> None:
+        (tmp_path / "staged").write_bytes(content)
+        digest = {"sha256": hashlib.sha256(content).hexdigest(), "staged": str(tmp_path / "staged")}
+        assert run_module("ship_files", files=[entry | digest | changes], keep=keep)["changed"]
+
+    ship(b"it works")
+    run_module("ship_files", keep=keep, restore=True)
+    assert not place.exists(), "there was none before"
+    assert not Path(keep).parent.exists()
+
+    run_module(
+        "ship_files",
+        files=[entry | {"staged": str(tmp_path / "staged"), "sha256": hashlib.sha256(b"it works").hexdigest()}],
+    )
+    ship(b"cut off", mode="0600")
+    ship(b"after it")
+    run_module("ship_files", files=[{"dest": entry["dest"], "state": "absent"}], keep=keep)
+    dry = run_module("ship_files", keep=keep, restore=True, check=True)
+    assert (dry["changed"], place.exists()) == (True, False)
+    assert run_module("ship_files", keep=keep, restore=True)["changed"]
+    assert (place.read_bytes(), place.stat().st_mode & 0o7777) == (b"it works", 0o640)
+    assert not run_module("ship_files", keep=keep, restore=True)["changed"]
