@@ -36,15 +36,16 @@ def test_files_come_back_with_what_worked(site: Site, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not seen to work")
     files = [entry | {"src": str(tmp_path / "file")} for entry in variables["celery_files"]]
     worker, *others = variables["celery_workers"]
-    broken: list[dict[str, Any]] = [
-        {"celery_app_environment": {"DJANGO_SETTINGS_MODULE": "no_such_settings"}},
-        {"celery_workers": [worker | {"arguments": ["--no-such-option"]}, *others]},
-    ]
+    broken: dict[str, dict[str, Any]] = {
+        "no_such_application": {"celery_web_app": "web:no_such_application"},
+        "The new settings do not work: ": {"celery_workers": [worker | {"arguments": ["--no-such-option"]}, *others]},
+    }
     deployments = Deployments(site.platform.inventory)
     before = [site.run(f"stat -c '%U %G %a' {entry['dest']}; cat {entry['dest']}") for entry in files]
-    for settings in broken:
+    for said, settings in broken.items():
         done = deployments.run(celery_files=files, **settings)
-        assert done.status != 0, settings
+        assert (done.status != 0, said in done.said) == (True, True), done.said[-3000:]
+        assert "Ship the application's files" in done.said
         found = [site.run(f"stat -c '%U %G %a' {entry['dest']}; cat {entry['dest']}") for entry in files]
         assert found == before, settings
         site.run("test -e /opt/celery/before", status=1)
