@@ -32,7 +32,7 @@ options:
         description: The service.
         type: str
         required: true
-        choices: [rabbitmq, redis, postgresql, nginx, supervisor, celery, flower]
+        choices: [rabbitmq, redis, cache, postgresql, nginx, supervisor, celery, flower]
       listen:
         description: Where the service listens. The first port is the one that its clients use.
         type: list

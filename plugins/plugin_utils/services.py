@@ -81,12 +81,8 @@ def claims(
                 {"port": topology.ERLANG_PORT_MAPPER, "addresses": [LOOPBACK]},
             ]
         },
-        "redis": {
-            "listen": [
-                {"port": port, "addresses": listen}
-                for port in (topology.REDIS, *([topology.CACHE] if topo.caches(host) else []))
-            ]
-        },
+        "redis": {"listen": [{"port": topology.REDIS, "addresses": listen}]},
+        "cache": {"listen": [{"port": topology.CACHE, "addresses": listen}]},
         "postgresql": {
             "version": POSTGRESQL_VERSIONS.get(debian, ""),
             "listen": [{"port": topology.POSTGRESQL, "addresses": listen}],
@@ -101,4 +97,7 @@ def claims(
             "listen": [{"port": topology.FLOWER, "addresses": [topo.bind("monitoring", host)]}],
         },
     }
-    return [{"name": name, **claimed[name]} for name in topo.services(host)]
+    names = topo.services(host)
+    if topo.caches(host):
+        names.insert(names.index("redis") + 1, "cache")
+    return [{"name": name, **claimed[name]} for name in names]

@@ -314,6 +314,28 @@ def test_django(platform, app_dir, python):
     assert done.stdout.split() == ["False", "True", "memory://"], done.stderr
 
 
+BEHIND_URLS = """
+from celery import shared_task
+urlpatterns = []
+@shared_task
+def behind_urls():
+    pass
+"""
+
+
+def test_tasks_of_a_module_that_only_the_urls_import(platform, app_dir, python):
+    pytest.importorskip("django")
+    platform()
+    settings = DJANGO_SETTINGS + 'ROOT_URLCONF = "site_urls"\n'
+    folder = app_dir(web=DJANGO, web_settings=settings, site_urls=BEHIND_URLS)
+    code = "from web import app; app.loader.init_worker(); print('site_urls.behind_urls' in app.tasks)"
+    for skip, known in (("", "True"), ("yes", "False")):
+        done = python(folder, "-c", code, CELERY_SKIP_CHECKS=skip)
+        assert done.stdout.split() == [known], done.stderr
+        checked = python(folder, "-m", "celery_on_hosts.check", "--app", "web", "--json", CELERY_SKIP_CHECKS=skip)
+        assert f'"tasks": {int(known == "True")}' in checked.stdout, "the check counts what a worker knows"
+
+
 def test_loading_imports_nothing_that_must_be_patched_first(platform, app_dir, python):
     platform()
     code = (

@@ -26,6 +26,7 @@ SERVICES: dict[str, tuple[tuple[str, ...], str, Check]] = {
     # systemd itself holds epmd's socket
     "rabbitmq": (("rabbitmq-server.service", "epmd.service", "epmd.socket", "init.scope"), "", rabbitmq.check_rabbitmq),
     "redis": (("redis-server.service",), "", redis.check_redis),
+    "cache": (("redis-server@cache.service",), "", redis.check_cache),
     "postgresql": (("postgresql@{version}-main.service",), "", postgresql.check_postgresql),
     "nginx": (("nginx.service",), "", nginx.check_nginx),
     "supervisor": (("supervisor.service",), "", supervisor.check_supervisor),

@@ -36,3 +36,15 @@ def check_redis(host: Host, service: Mapping[str, Any]) -> Iterator[Conflict]:
             "Stop it, which saves the keys, and move them away: "
             "systemctl stop redis-server && mv /var/lib/redis/dump.rdb /root/",
         )
+
+
+def check_cache(host: Host, service: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Check that nobody else has a Redis of the cache's name; no package makes one, and the cache keeps no data."""
+    path = host.path("/etc/redis/redis-cache.conf")
+    if path.exists():
+        yield Conflict(
+            "cache",
+            f"{host.name(path)}, which the platform did not write",
+            "the deployment would replace it, and restart the Redis of the unit redis-server@cache with it",
+            "Give that Redis another name: move the file, and enable redis-server@NAME in place of redis-server@cache.",
+        )

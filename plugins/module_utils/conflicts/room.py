@@ -14,6 +14,7 @@ from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts
 ROOM = {
     "rabbitmq": {"/usr": 150, "/var/cache": 80, "/var/lib": 1200},
     "redis": {"/usr": 20, "/var/cache": 10, "/var/lib": 200},
+    "cache": {},
     "postgresql": {"/usr": 150, "/var/cache": 60, "/var/lib": 200},
     "nginx": {"/usr": 20, "/var/cache": 10},
     "supervisor": {"/usr": 30, "/var/cache": 10, "/var/log": 200},
@@ -26,6 +27,7 @@ INODES = 20_000  # files of packages and of a release
 MEMORY = {
     "rabbitmq": 120,
     "redis": 20,
+    "cache": 20,
     "postgresql": 60,
     "nginx": 10,
     "supervisor": 30,

@@ -17,6 +17,8 @@ flock 9 # hosts and labs ask at the same time
 kept=$(podman image inspect --format "{{ index .Labels \"$label\" }}" "$image" 2>/dev/null || true)
 [ "$kept" != "$recipe" ] || exit 0
 
+# Podman takes half an archive for an image. So the image gets its name when the archive is whole.
+trap 'test $? = 0 || podman image rm --force "$image-part" >/dev/null 2>&1' EXIT
 # Nobody needs a systemd of their own there. On version 1 of cgroups a container's systemd is not told that the last process
 # of a unit has ended: a host waited two minutes for users' before it shut down or let the user in again.
 # shellcheck disable=SC2016 # $1 is for the hooks' own shell
@@ -33,6 +35,8 @@ mmdebstrap --quiet --variant=minbase \
     >"$1/etc/systemd/system/ssh.service.d/keys.conf"' \
   --customize-hook='ln -s /dev/null "$1/etc/systemd/system/user@.service"' \
   "$suite" - |
-  podman import --quiet --change 'CMD ["/lib/systemd/systemd"]' --change "LABEL $label=$recipe" - "$image" >/dev/null
+  podman import --quiet --change 'CMD ["/lib/systemd/systemd"]' --change "LABEL $label=$recipe" - "$image-part" >/dev/null
+podman tag "$image-part" "$image"
+podman untag "$image-part" "$image-part"
 podman image prune --force --filter "label=$label" >/dev/null
 echo built

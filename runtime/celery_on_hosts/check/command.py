@@ -35,13 +35,11 @@ def main(argv: list[str] | None = None) -> int:
         the exit code, see the module.
     """
     options = _parser().parse_args(argv)
-    skip = os.environ.get(SKIP_CHECKS)
-    os.environ[SKIP_CHECKS] = "yes"
     try:
         platform = Platform.load()
         name = options.app or platform.app
         app = import_app(name)
-        django = [] if skip else check_django(name)
+        django = [] if os.environ.get(SKIP_CHECKS) else check_django(name)
     except UnknownUpstream as error:
         return _fail(UNFIT, str(error), options.json)
     except PlatformError as error:

@@ -43,9 +43,10 @@ def import_app(name: str) -> Celery:
 
 
 def check_django(name: str) -> list[str]:
-    """Run Django's own checks where the application is a Django project.
+    """Run Django's own checks where the application is a Django project, and say what they find.
 
-    They import URLs, views and admin. Celery would run them at each start of a worker, and tell nobody what they found.
+    Celery has run them when it imported the application, as at each start of a worker, and tells nobody what they find.
+    They import URLs, views and admin, and with these modules that may define tasks.
 
     Args:
         name: what ``-A`` takes, for messages.

@@ -444,6 +444,25 @@ def test_a_port_of_the_applications_is_its_accounts(host: Host) -> None:
     assert host.found("celery", **service) == []
 
 
+def test_the_cache_is_a_unit_of_its_own(host: Host) -> None:
+    """A second deployment met the platform's own cache, and took it for somebody else's."""
+    listen = [{"port": 6380, "addresses": ["127.0.0.1"]}]
+    host.write("/etc/redis/redis-cache.conf", "port 6380\n")
+    host.listen(6380, uid=101, pid=78, name="redis-server", unit="redis-server@cache.service")
+    assert host.found("cache", listen=listen) == ["/etc/redis/redis-cache.conf, which the platform did not write"]
+    host.claim("redis-server@cache.service")
+    assert host.found("cache", listen=listen) == []
+
+
+def test_another_redis_at_the_port_of_the_cache(host: Host) -> None:
+    listen = [{"port": 6380, "addresses": ["127.0.0.1"]}]
+    host.claim("redis-server@cache.service")
+    host.listen(6380, uid=101, pid=79, name="redis-server", unit="redis-server@shop.service")
+    assert host.found("cache", listen=listen) == [
+        "port 6380, at which redis-server (PID 79, redis-server@shop.service) listens"
+    ]
+
+
 # --- what the platform asks for --------------------------------------------------------------------------------------
 
 
@@ -460,6 +479,8 @@ def test_a_host_is_asked_for_what_it_runs() -> None:
     ]
     groups = {"brokers": ["a"], "results": ["a"], "workers": ["b"], "proxy": []}
     switches = {f"celery_{name}_enabled": False for name in ("beat", "web", "database", "flower")}
+    cache = Platform(celery_cache_enabled=True, celery_cache_password="p")  # noqa: S106  # of no service
+    assert list(asked(cache)) == [*everything[:2], "cache", *everything[2:]]
     alone = asked(Platform(groups=groups, host="b", **switches))
     assert list(alone) == ["supervisor", "celery"]
     assert alone["celery"]["listen"] == []
