@@ -20,7 +20,7 @@ def ask(text: str, timeout: float) -> list[dict[str, Any]]:
         text: the file that the role ``nginx`` writes, with nginx's port and the pages; empty where there is none.
         timeout: seconds that connecting, and each part of an answer, may take.
     """
-    described = json.loads(text) if text else {"port": 0, "checks": []}
+    described: dict[str, Any] = json.loads(text) if text else {"port": 0, "checks": []}
     return [_ask(described["port"], one, timeout) for one in described["checks"]]
 
 

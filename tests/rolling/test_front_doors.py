@@ -10,6 +10,8 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 import yaml
@@ -44,7 +46,9 @@ def lab() -> Iterator[Lab]:
     shutil.rmtree(inventory, ignore_errors=True)
     left_out = shutil.ignore_patterns(".lab", "lab_hosts.yml", "secrets")
     shutil.copytree(ROOT / "inventories/lab-workers", inventory, ignore=left_out)
-    groups = {name: {"hosts": {host: {} for host in hosts}} for name, hosts in GROUPS.items()}
+    groups: dict[str, dict[str, Any]] = {
+        name: {"hosts": {host: {} for host in hosts}} for name, hosts in GROUPS.items()
+    }
     hosts = {"lab": {"hosts": {"celery1": {}, "web2": {}}, "vars": {"lab_debian": 13}}, **groups}
     (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
     try:
@@ -72,7 +76,7 @@ def test_every_front_door_asks_every_web_side(lab: Lab) -> None:
         assert sum(answered.values()) == 20
         assert not [status for status in answered if int(status) >= 500], answered
     for host in GROUPS["web"]:
-        clients = eventually(lambda host=host: served(lab, host, path), lambda clients: len(clients) >= 20, within=10)
+        clients = eventually(partial(served, lab, host, path), lambda clients: len(clients) >= 20, within=10)
         assert len(clients) == 20, f"half of the requests of each of two front doors, on {host}"
         assert len(set(clients)) == 2, "the proxies' clients, whom nginx names"
         assert "203.0.113.5" not in clients, "nobody else is believed"

@@ -278,7 +278,7 @@ def two(tmp_path: Path) -> Iterator[tuple[Callable[[], list[dict[str, Any]]], Fr
         server.shutdown()
 
 
-def who(front: FrontDoor, path: str, **headers: str) -> Counter[str]:
+def who(front: FrontDoor, path: str, **headers: Any) -> Counter[str]:
     """Return how often each server answered ten requests; a status where it is not 200."""
     answers = [front.ask(path, **headers) for _ in range(10)]
     return Counter(got.get("name", str(status)) for status, got in answers)
