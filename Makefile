@@ -126,7 +126,7 @@ removal: setup-lab  ## Prove `make remove` on hosts of its own: five minutes, no
 	@pytest tests/removal --ansible-inventory=molecule/mishaps/inventory --sudo $(ARGS)
 	@$(MAKE) --no-print-directory destroy INVENTORY=molecule/mishaps/inventory
 
-rolling: setup-lab  ## Prove releases on several hosts, of inventories/lab-workers: ten minutes, not in `make test`
+rolling: setup-lab  ## Prove releases on several hosts, web sides behind several proxies: fifteen minutes, not in `make test`
 	@pytest tests/rolling $(ARGS)
 
 chaos: setup-lab  ## Break lab hosts under load and count lost tasks: [FAULT=F9] [BROKER=redis] [SOAK=40m] [SEED=n] [KEEP=1] [PUBLISH=1]

@@ -69,7 +69,7 @@ def health_table(results: Results, services: Results) -> str:
         services: by host, the registered result of the module ``service_health``.
     """
     reports = host_reports(results, services)
-    rows = [("HOST", "STATUS", "RELEASE", "PROGRAMS", "SERVICES", "CANARY")]
+    rows = [("HOST", "STATUS", "RELEASE", "PROGRAMS", "SERVICES", "FRONT DOOR", "CANARY")]
     for report in reports:
         checks = report["checks"]
         programs, here = (
@@ -78,8 +78,19 @@ def health_table(results: Results, services: Results) -> str:
         )
         canary = max((one["seconds"] for one in checks if one["layer"] == "canary" and one["ok"]), default=None)
         seconds = "-" if canary is None else f"{canary * 1000:.0f} ms"
-        rows.append((report["host"], report["status"], report.get("release") or "-", programs, here, seconds))
+        door, release = _front_door(checks), report.get("release") or "-"
+        rows.append((report["host"], report["status"], release, programs, here, door, seconds))
     return "\n".join([*table(rows), *_problems(reports)])
+
+
+def _front_door(checks: Iterable[Mapping[str, Any]]) -> str:
+    """Return what nginx of a host passes on, each with the mark of the server that is worst off."""
+    marks: dict[str, str] = {}
+    for check in checks:
+        if check["layer"] == "front door":
+            name = check["name"].partition(" on ")[0]
+            marks[name] = _MARKS[check["severity"]] or marks.get(name, "")
+    return " ".join(name + mark for name, mark in marks.items()) or "-"
 
 
 def _problems(reports: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -10,6 +10,7 @@ short_description: Ask RabbitMQ, Redis, PostgreSQL, nginx and Flower of a host w
 description:
   - Looks at each service that M(celery_on_hosts.platform.service_applied) has configured on the host. A service is
     healthy when its unit is active and the service answers the first message of its protocol, which needs no password.
+  - nginx is also asked for the pages that it passes on. They are the layer C(front door).
   - Flower is asked where the host runs no part of the application; elsewhere C(celery-health) asks it.
 options:
   timeout:
@@ -46,8 +47,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import front_door
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host, text_of
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import PLATFORM_FILE, STAMPS
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import (
+    FRONT_DOOR_FILE,
+    PLATFORM_FILE,
+    STAMPS,
+)
 
 POSTGRESQL_SSL_REQUEST = 80877103
 
@@ -165,6 +171,7 @@ def main() -> None:
     asked = ["systemctl", "show", "--property=ActiveState", "--value", *units]
     states = module.run_command(asked, check_rc=True)[1].split() if units else []
     checks = [check(host, unit, state, timeout) for unit, state in zip(units, states, strict=True)]
+    checks += front_door.ask(text_of(host.path(FRONT_DOOR_FILE)), timeout)
     flower = text_of(host.path("/etc/flower/environment"))
     if flower and not host.path(PLATFORM_FILE).exists():
         checks.append(check_flower(flower, timeout))

@@ -229,17 +229,25 @@ class Platform:
     def _nginx(self, host: str) -> dict[str, Any]:
         """Return the variables of the role ``nginx``."""
         topo, variables = self.topology, self.inventory.hosts[host]
-        backends = {
-            group: f"http://{topo.upstream(group, host)}:{port}" if topo.runs(group) else ""
-            for group, port in (("web", topology.WEB), ("monitoring", topology.FLOWER))
-        }
+
+        def servers(group: str, port: int) -> dict[str, str]:
+            return {one: f"{address}:{port}" for one, address in topo.upstream(group, host).items()}
+
+        side = web.Upstream("celery_web", servers("web", topology.WEB))
+        flower = web.Upstream("celery_flower", servers("monitoring", topology.FLOWER), spares=True)
+        name = (*web.public_names(variables), topo.members["proxy"][0])[0]
         return {
             "port": variables["celery_web_port"],
             "body_size": variables["celery_web_body_size"],
             "timeout": variables["celery_web_timeout"],
             "names": web.server_names(variables),
             "trusted_proxies": variables["celery_trusted_proxies"],
-            "locations": web.locations(variables, backends["web"], backends["monitoring"]),
+            "upstreams": [one.as_dict() for one in (side, flower) if len(one.servers) > 1],
+            "locations": web.locations(variables, side.backend, flower.backend),
+            "checks": [
+                *side.checks("web", variables["celery_web_health_path"], name, 500),
+                *flower.checks("flower", "/flower/healthcheck", name, 400),
+            ],
         }
 
     def _celery(self, host: str) -> dict[str, Any]:

@@ -131,14 +131,12 @@ class Topology:
 
         An address of the network only where nginx, on another host, has to reach it.
         """
-        return LOOPBACK if self.members["proxy"] in ((), self.members[group]) else self.addresses[host]
+        return self.addresses[host] if set(self.members["proxy"]) - {host} else LOOPBACK
 
-    def upstream(self, group: str, proxy: str) -> str:
-        """Return the address at which a host's nginx finds gunicorn or Flower: its own host's, if it has one."""
-        members = self.members[group]
-        if self.members["proxy"] == members:
-            return LOOPBACK
-        return self.addresses[proxy if proxy in members else members[0]]
+    def upstream(self, group: str, proxy: str) -> dict[str, str]:
+        """Return the address at which a host's nginx finds gunicorn or Flower of each host, its own host's first."""
+        here = [host for host in self.members[group] if self.has(host, group)]
+        return {host: self.bind(group, host) for host in sorted(here, key=lambda host: host != proxy)}
 
     def database_clients(self) -> list[str]:
         """Return the networks from which PostgreSQL lets the application in."""

@@ -42,14 +42,15 @@ def server_words(variables: Mapping[str, Any], address: str, port: int, proxies:
     if variables["celery_web_command"]:
         words = shlex.split(variables["celery_web_command"])
         return ["-m", "celery_on_hosts.web.command", address, str(port), *words]
-    believed = dict.fromkeys((LOOPBACK, *filter(is_address, proxies)))
+    # At loopback the host's own nginx asks. Elsewhere every nginx, also the host's own, asks from its host's address.
+    believed = [] if address == LOOPBACK else list(dict.fromkeys(filter(is_address, proxies)))
     return [
         *("-m", "gunicorn", variables["celery_web_app"]),
         *("--config", "python:celery_on_hosts.gunicorn_conf", "--reuse-port"),
         *("--bind", f"{address}:{port}"),
         *("--workers", str(variables["celery_web_workers"]), "--threads", str(variables["celery_web_threads"])),
         *(["--preload"] if variables["celery_web_preload"] else []),
-        f"--forwarded-allow-ips={','.join(believed)}",
+        f"--forwarded-allow-ips={','.join(believed or [LOOPBACK])}",
         f"--graceful-timeout={grace(variables)}",
     ]
 
@@ -69,6 +70,46 @@ def server_names(variables: Mapping[str, Any]) -> list[str]:
     if not variables["celery_web_names"]:
         return []
     return list(dict.fromkeys(re.sub(r":\d+$", "", name) for name in public_names(variables)))
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """The servers that answer for a path of the front door.
+
+    Args:
+        name: nginx's name of them.
+        servers: ADDRESS:PORT by host; nginx asks them in turn.
+        spares: whether nginx asks the first server alone, as long as it answers.
+    """
+
+    name: str
+    servers: Mapping[str, str]
+    spares: bool = False
+
+    @property
+    def backend(self) -> str:
+        """The address for a location; empty where there is no server."""
+        one = f"${self.name}" if len(self.servers) > 1 else next(iter(self.servers.values()), "")
+        return f"http://{one}" if one else ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the upstream as the role ``nginx`` takes it."""
+        return {"name": self.name, "servers": list(self.servers.values()), "spares": self.spares}
+
+    def checks(self, name: str, path: str, host: str, below: int) -> list[dict[str, Any]]:
+        """Return what the proof asks the front door: any server, and each of several.
+
+        Args:
+            name: what is asked, as messages say it.
+            path: the page.
+            host: the request's ``Host``.
+            below: the answer's status has to be lower.
+        """
+        several = self.servers if len(self.servers) > 1 else {}
+        each = {f"{name} on {one}": str(number) for number, one in enumerate(several, start=1)}
+        asked = {name: "", **each} if self.servers else {}
+        page = {"path": path, "host": host, "below": below}
+        return [{"name": one, "server": server, **page} for one, server in asked.items()]
 
 
 def locations(variables: Mapping[str, Any], web: str, flower: str) -> list[dict[str, Any]]:

@@ -71,9 +71,12 @@ def make(app: Celery, url: str) -> Any:
     from celery.app import backends
     from celery.backends.redis import RedisBackend
 
-    if undecided() and url == os.environ[PLATFORM_RESULTS_VARIABLE] and not is_replaced(theirs := own(app.conf)):
-        kind, url = backends.by_url(theirs, app.loader)
-        return kind(app=app, url=url)
+    if undecided() and url == os.environ[PLATFORM_RESULTS_VARIABLE]:
+        theirs = own(app.conf)
+        # An application that reads the environment itself names the platform's store, which this function makes.
+        if theirs != url and not is_replaced(theirs):
+            kind, url = backends.by_url(theirs, app.loader)
+            return kind(app=app, url=url)
     return RedisBackend(app=app, url=url)
 
 

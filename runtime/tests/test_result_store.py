@@ -57,6 +57,17 @@ def test_a_process_that_asks_for_a_result_first(undecided, app_dir, python, stor
     assert done.stdout.startswith(used.replace("//b", "//celery:**@b")), done.stderr
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "broker.example"])
+def test_an_application_that_names_the_platforms_store_itself(undecided, app_dir, python, monkeypatch, host):
+    """As `CELERY_RESULT_BACKEND = os.environ["CELERY_RESULT_BACKEND"]` in Django's settings, on any host."""
+    url = PLATFORMS.replace("broker.example", host)
+    for variable in ("CELERY_RESULT_BACKEND", "CELERY_PLATFORM_RESULTS"):
+        monkeypatch.setenv(variable, url)
+    text = "import os\nfrom celery import Celery\napp = Celery('tasks', backend=os.environ['CELERY_RESULT_BACKEND'])\n"
+    done = python(app_dir(tasks=text), "-c", "from tasks import app; print(app.AsyncResult('a').backend.as_uri())")
+    assert done.stdout == f"redis://celery:**@{host}:6379/1\n", done.stderr
+
+
 DJANGO = """
 import os
 os.environ["DJANGO_SETTINGS_MODULE"] = "web_settings"

@@ -13,15 +13,17 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import front_door
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils import web
 
-from tests.unit.rendering import Platform
+from tests.unit.rendering import GROUPS, Platform
 
 ROOT = Path(__file__).parents[2]
 USER = "user root;" if os.geteuid() == 0 else ""  # the tests' folders are root's alone
@@ -52,7 +54,8 @@ class WebSide(BaseHTTPRequestHandler):
             return
         if self.path == "/slow":
             time.sleep(2)
-        text = json.dumps({"path": self.path} | {name.lower(): value for name, value in self.headers.items()}).encode()
+        named = {"path": self.path, "name": getattr(self.server, "name", "")}
+        text = json.dumps(named | {name.lower(): value for name, value in self.headers.items()}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -80,22 +83,38 @@ class WebSide(BaseHTTPRequestHandler):
         """Be quiet."""
 
 
+class Named(ThreadingHTTPServer):
+    """A server that answers with its name.
+
+    Args:
+        place: where it listens.
+        name: its name.
+    """
+
+    def __init__(self, place: tuple[str, int], name: str) -> None:
+        self.name = name
+        super().__init__(place, WebSide)
+
+
 class FrontDoor:
     """nginx with the platform's site, before a web side.
 
     Args:
         folder: for its files.
         backend: the port of the web side.
+        places: by the end of an inventory's address and port, where its server listens in this test.
         variables: of the inventory.
     """
 
-    def __init__(self, folder: Path, backend: int, **variables: Any) -> None:
+    def __init__(self, folder: Path, backend: int, places: Mapping[str, str] | None = None, **variables: Any) -> None:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.port = int(listener.getsockname()[1])
         self.folder = folder
-        site = Platform(celery_web_port=self.port, **variables).text("nginx", "/etc/nginx/conf.d/celery.conf")
-        site = site.replace("127.0.0.1:8000", f"127.0.0.1:{backend}").replace(f"listen [::]:{self.port}", "#")
+        self.files = Platform(celery_web_port=self.port, **variables).files("nginx")
+        site = str(self.files["/etc/nginx/conf.d/celery.conf"]["content"]).replace(f"listen [::]:{self.port}", "#")
+        for place, used in {"127.0.0.1:8000": f"127.0.0.1:{backend}", **(places or {})}.items():
+            site = site.replace(place, used)
         (folder / "nginx.conf").write_text(CONFIGURATION.format(folder=folder, site=site, user=USER))
         self.process = subprocess.Popen([ROOT / "bin/nginx", "-c", folder / "nginx.conf", "-p", folder])
         deadline = time.monotonic() + 60
@@ -235,3 +254,76 @@ def test_a_websocket_passes(door: Any) -> None:
             more = client.recv(4096)
             assert more, answer
             answer += more
+
+
+TWO = {name: ["a"] for name in GROUPS} | {"web": ["a", "b"], "monitoring": ["a", "b"], "proxy": ["a", "b"]}
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[Callable[[], list[dict[str, Any]]], FrontDoor, list[Named]]]:
+    """A front door before two web sides and two Flowers, all of which say who they are; the first is this host's."""
+    servers = [Named(("127.0.0.1", 0), name) for name in ("web1", "web2", "flower1", "flower2")]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    ports = (("1:8000", 0), ("2:8000", 1), ("1:5555", 2), ("2:5555", 3))
+    places = {f"192.0.2.{end}": f"127.0.0.1:{servers[number].server_port}" for end, number in ports}
+    front = FrontDoor(tmp_path, 0, places, groups=TWO)
+
+    def proof() -> list[dict[str, Any]]:
+        return front_door.ask(front.files["/etc/nginx/celery-front-door.json"]["content"], 10)
+
+    yield proof, front, servers
+    front.stop()
+    for server in servers:
+        server.shutdown()
+
+
+def who(front: FrontDoor, path: str, **headers: Any) -> Counter[str]:
+    """Return how often each server answered ten requests; a status where it is not 200."""
+    answers = [front.ask(path, **headers) for _ in range(10)]
+    return Counter(got.get("name", str(status)) for status, got in answers)
+
+
+def test_every_web_side_gets_requests_and_flowers_first_alone(two: Any) -> None:
+    _, front, _ = two
+    assert set(who(front, "/")) == {"web1", "web2"}
+    assert set(who(front, "/flower/")) == {"flower1"}, "each Flower shows what it has seen itself"
+
+
+def test_what_a_dead_server_does_not_take_goes_to_another(two: Any) -> None:
+    _, front, servers = two
+    for server in (servers[0], servers[2]):
+        server.shutdown()
+        server.server_close()
+    assert who(front, "/") == {"web2": 10}
+    assert who(front, "/flower/") == {"flower2": 10}
+    assert front.ask("/", body=b"x")[0] == 200
+
+
+def test_the_proof_finds_the_dead_server_behind_two(two: Any) -> None:
+    proof, _, servers = two
+    assert [check["name"] for check in proof() if check["ok"]] == [
+        *("web", "web on a", "web on b", "flower", "flower on a", "flower on b")
+    ]
+    servers[1].shutdown()
+    servers[1].server_close()
+    failed = [check for check in proof() if not check["ok"]]
+    assert [check["name"] for check in failed] == ["web on b"]
+    assert failed[0]["detail"].endswith("/ (Host: a) answers 502")
+    assert "on b: supervisorctl status web" in failed[0]["advice"]
+
+
+def test_the_choice_of_a_server_is_not_passed_on(two: Any) -> None:
+    _, front, _ = two
+    assert who(front, "/", X_Celery_Server="2") == {"web2": 10}
+    assert "x-celery-server" not in front.ask(X_Celery_Server="1")[1]
+
+
+def test_a_front_door_that_is_closed_or_refuses_the_name_does_not_work(door: Any) -> None:
+    front = door(celery_web_names=["shop.example.org"])
+    page = {"name": "web", "server": "", "path": "/", "below": 500}
+    text = json.dumps({"port": front.port, "checks": [page | {"host": host} for host in ("shop.example.org", "b")]})
+    assert [check["ok"] for check in front_door.ask(text, 10)] == [True, False]
+    front.stop()
+    assert "does not answer" in front_door.ask(text, 10)[0]["detail"]
+    assert front_door.ask("", 10) == [], "nothing is asked where nothing was deployed"

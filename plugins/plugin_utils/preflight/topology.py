@@ -40,7 +40,7 @@ def check_groups(groups: Groups, variables: Variables, user: Iterable[str]) -> I
     asked = set(user)
     for name, switch in SWITCHES.items():
         enabled = variables.get(switch) is True
-        most = None if name == "web" or (name == "monitoring" and not enabled) else 1
+        most = None if name in ("web", "monitoring") else 1
         wanted.append((name, int(enabled and switch in asked), most, f", or set {switch}: false" if enabled else ""))
     wanted.append(("proxy", 0, None, ""))
     given = elsewhere(variables)  # the check of the addresses says where a group has hosts too

@@ -100,14 +100,17 @@ def test_a_host_without_the_application_is_judged_by_its_services() -> None:
     }
     assert all_healthy(results, services)
     table = health_table(results, services)
-    assert ["broker", "healthy", "-", "-", "rabbitmq", "redis", "-"] in [line.split() for line in table.splitlines()]
+    assert ["broker", "healthy", "-", "-", "rabbitmq", "redis", "-", "-"] in [
+        line.split() for line in table.splitlines()
+    ]
 
     hangs: dict[str, dict[str, Any]] = services | {
         "broker": {"checks": [service("rabbitmq", "127.0.0.1:5672 does not answer", ok=False)]}
     }
     assert not all_healthy(results, hangs)
     table = health_table(results, hangs)
-    assert table.splitlines()[1].split() == ["broker", "unhealthy", "-", "-", "rabbitmq", "(✗)", "-"], "the worst first"
+    worst = ["broker", "unhealthy", "-", "-", "rabbitmq", "(✗)", "-", "-"]
+    assert table.splitlines()[1].split() == worst, "the worst first"
     assert "✗ broker: service rabbitmq: 127.0.0.1:5672 does not answer\n    look" in table
 
     away = {"worker": {"unreachable": True}, "broker": {"unreachable": True}}
@@ -115,6 +118,22 @@ def test_a_host_without_the_application_is_judged_by_its_services() -> None:
     assert health_table({}, away).count("unreachable") == 4
     assert "✗ broker: service check: MODULE FAILURE" in health_table({}, {"broker": {"msg": "MODULE FAILURE"}})
     assert "unhealthy" in health_table(results, {"worker": {"checks": [service("nginx", ok=False)]}})
+
+
+def test_each_proxy_has_its_front_door() -> None:
+    """Of several servers the worst counts, and the line below the table names it."""
+
+    def door(name: str, ok: bool = True) -> dict[str, Any]:
+        severity = "ok" if ok else "error"
+        return {"layer": "front door", "name": name, "ok": ok, "severity": severity, "detail": "answers 502"}
+
+    works = {"proxy": {"checks": [door("web"), door("web on a"), door("web on b"), door("flower")]}}
+    assert health_table({}, works).splitlines()[1].split() == ["proxy", "healthy", "-", "-", "-", "web", "flower", "-"]
+    broken = {"proxy": {"checks": [door("web"), door("web on a", ok=False), door("web on b"), door("flower")]}}
+    table = health_table({}, broken).splitlines()
+    assert table[1].split() == ["proxy", "unhealthy", "-", "-", "-", "web", "(✗)", "flower", "-"]
+    assert table[-1] == "✗ proxy: front door web on a: answers 502"
+    assert not all_healthy({}, broken)
 
 
 def test_a_failed_release_command_is_said_with_its_output_and_what_did_not_run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -83,3 +84,23 @@ def test_a_host_in_no_group_of_the_platform_runs_nothing() -> None:
     assert other.services("b") == []
     assert other.hosts() == ["a"]
     assert other.alone
+
+
+HOSTS = ("a", "b", "c")
+SUBSETS = [list(one) for size in (1, 2, 3) for one in itertools.combinations(HOSTS, size)]
+
+
+@pytest.mark.parametrize("group", ["web", "monitoring"])
+@pytest.mark.parametrize("servers", SUBSETS)
+@pytest.mark.parametrize("proxies", SUBSETS)
+def test_every_proxy_asks_every_server_where_it_listens(group: str, servers: list[str], proxies: list[str]) -> None:
+    topo = topology({"workers": [*HOSTS], group: servers, "proxy": proxies})
+    for proxy in proxies:
+        asked = topo.upstream(group, proxy)
+        assert sorted(asked) == servers
+        assert next(iter(asked)) == (proxy if proxy in servers else servers[0]), "its own host's is the first"
+        for server, address in asked.items():
+            assert address == topo.bind(group, server)
+            assert address != "127.0.0.1" or server == proxy, "loopback is this host's alone"
+    for server in servers:
+        assert (topo.bind(group, server) == "127.0.0.1") == (proxies == [server]), "no further than it has to be"

@@ -57,4 +57,26 @@ def test_a_process_that_is_stopped_has_as_long_as_nginx_waits() -> None:
 
 def test_the_origin_of_a_request_is_believed_of_the_proxies_alone() -> None:
     words = web.server_words(VARIABLES, "192.0.2.1", 8000, ["192.0.2.9", "front.example.org", "127.0.0.1"])
-    assert "--forwarded-allow-ips=127.0.0.1,192.0.2.9" in words
+    assert "--forwarded-allow-ips=192.0.2.9,127.0.0.1" in words
+
+
+def test_at_loopback_nobody_but_the_hosts_own_nginx_is_believed() -> None:
+    words = web.server_words(VARIABLES, "127.0.0.1", 8000, ["192.0.2.1"])
+    assert "--forwarded-allow-ips=127.0.0.1" in words
+    assert "--forwarded-allow-ips=127.0.0.1" in web.server_words(VARIABLES, "192.0.2.1", 8000, ["front.example.org"])
+
+
+def test_one_server_is_asked_as_it_is_and_several_by_name() -> None:
+    assert web.Upstream("celery_web", {}).backend == ""
+    assert web.Upstream("celery_web", {"a": "127.0.0.1:8000"}).backend == "http://127.0.0.1:8000"
+    assert web.Upstream("celery_web", {"a": "192.0.2.1:8000", "b": "192.0.2.2:8000"}).backend == "http://$celery_web"
+
+
+def test_the_proof_asks_each_of_several_servers() -> None:
+    def asked(*hosts: str) -> list[tuple[str, str]]:
+        servers = {host: f"{host}:8000" for host in hosts}
+        return [(one["name"], one["server"]) for one in web.Upstream("w", servers).checks("web", "/", "x", 500)]
+
+    assert asked() == []
+    assert asked("a") == [("web", "")]
+    assert asked("b", "a") == [("web", ""), ("web on b", "1"), ("web on a", "2")]

@@ -20,7 +20,6 @@ from tests.unit.plugins.preflight.platforms import platform, words
         ("workers", [], "at least one host"),
         ("beat", ["a", "b"], "at most one host"),
         ("database", ["a", "b"], "at most one host"),
-        ("monitoring", ["a", "b"], "at most one host"),
     ],
 )
 def test_groups(group: str, hosts: list[str], expected: str) -> None:
