@@ -273,7 +273,8 @@ class Platform:
 
         def environment(folder: str) -> dict[str, Any]:
             found = settings.environment(variables, broker, result, database, folder)
-            return {**self.cache_environment(host), **found}
+            found = {**self.cache_environment(host), **found}
+            return {**found, **settings.own_names(variables["celery_app_environment_from"], found)}
 
         def describe(folder: str) -> platform_file.Platform:
             return replace(

@@ -157,6 +157,35 @@ def environment(
     }
 
 
+def own_names(wanted: Mapping[str, str], environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return variables of the platform by the names that the application has for them.
+
+    Args:
+        wanted: ``celery_app_environment_from``: the application's names, each with the platform's.
+        environment: what :func:`environment` returned, with the addresses of the cache.
+    """
+    return {name: environment[source] for name, source in wanted.items()}
+
+
+def platform_names(variables: Mapping[str, Any]) -> list[str]:
+    """Return the names of the variables in which the application finds the platform's services.
+
+    Args:
+        variables: ``celery_result_backend``, ``celery_database_enabled``, ``celery_database_url`` and
+            ``celery_cache_enabled``.
+    """
+    names = ["CELERY_BROKER_URL", "CELERY_DATA_DIR", "SECRET_KEY"]
+    if variables.get("celery_result_backend", AUTO) != APPLICATION:
+        names.append("CELERY_RESULT_BACKEND")
+    url = elsewhere.url_of(variables, "database")
+    if url or variables.get("celery_database_enabled"):
+        url = url or "postgresql://user:password@host/database"
+        names += ["DATABASE_URL", *database.client_environment(url)]
+    if variables.get("celery_cache_enabled"):
+        names += ["CACHE_URL", "CHANNELS_URL"]
+    return sorted(names)
+
+
 def _authorities_of_postgresql(variables: Mapping[str, Any], url: str, folder: str) -> dict[str, str]:
     """Return where PostgreSQL's clients find the authorities of a database elsewhere; empty where there are none."""
     if variables.get("celery_services_ca") and elsewhere.is_postgresql(url):

@@ -11,6 +11,8 @@ from tests.unit.plugins.preflight.platforms import platform as preflight
 from tests.unit.plugins.preflight.platforms import words
 from tests.unit.rendering import GROUPS, Platform
 
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.settings import platform_names  # isort: skip
+
 CACHE: dict[str, Any] = {"celery_cache_enabled": True, "celery_cache_password": "p@s/s"}
 
 
@@ -79,3 +81,21 @@ def test_a_cache_needs_a_host() -> None:
     state["known"] += ["celery_cache_enabled", "celery_result_url"]
     del state["groups"]["results"]
     assert "celery_cache_enabled\n   found:   true, and no host in the group results" in words(state)
+
+
+def test_the_applications_own_names_for_the_platforms_variables() -> None:
+    wanted = {"REDIS_URL": "CACHE_URL", "DB_HOST": "PGHOST", "BROKER": "CELERY_BROKER_URL"}
+    lines = Platform(**CACHE, celery_app_environment_from=wanted).text("celery", "/etc/celery/environment").splitlines()
+    found = dict(line.split("=", 1) for line in lines)
+    for name, source in wanted.items():
+        assert found[name] == found[source] != "''"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, CACHE, {"celery_database_enabled": False}, {"celery_result_backend": "application"}],
+)
+def test_the_names_that_preflight_allows_are_there(changes: dict[str, Any]) -> None:
+    names = platform_names({"celery_database_enabled": True, **changes})
+    lines = Platform(**changes).text("celery", "/etc/celery/environment").splitlines()
+    assert set(names) <= {line.partition("=")[0] for line in lines}

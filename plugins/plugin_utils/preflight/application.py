@@ -12,8 +12,9 @@ from ansible_collections.celery_on_hosts.platform.runtime.celery_on_hosts.upstre
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from ..settings import platform_names
 from .environment import check_environment
-from .problem import Problem
+from .problem import Problem, suggest
 from .values import DOTTED, Kind, Variables, is_text, list_of, matches
 from .workers import entries
 
@@ -68,6 +69,7 @@ def check_application(variables: Variables) -> Iterator[Problem]:
     environment = variables.get("celery_app_environment", {})
     yield from check_environment("celery_app_environment", environment)
     names = environment if isinstance(environment, Mapping) else {}
+    yield from check_own_names(variables, names)
     if variables.get("celery_database_url") and "DATABASE_URL" in names:
         yield Problem(
             "celery_app_environment.DATABASE_URL",
@@ -82,6 +84,29 @@ def check_application(variables: Variables) -> Iterator[Problem]:
             "set by one of the two",
             "Leave the group database out, or set celery_database_enabled: false, to use a database of your own.",
         )
+
+
+def check_own_names(variables: Variables, environment: Mapping[str, Any]) -> Iterator[Problem]:
+    """Check the application's own names for variables of the platform.
+
+    Args:
+        variables: a host's variables.
+        environment: the application's environment.
+    """
+    where, wanted = "celery_app_environment_from", variables.get("celery_app_environment_from", {})
+    yield from check_environment(where, wanted)
+    known = platform_names(variables)
+    for name, source in wanted.items() if isinstance(wanted, Mapping) else ():
+        if source not in known:
+            advice = suggest(str(source), known)
+            if source in ("CACHE_URL", "CHANNELS_URL"):
+                advice = "Set celery_cache_enabled: true."
+            elif str(source) == "DATABASE_URL" or str(source).startswith("PG"):
+                advice = "Put a host into the group database, or set celery_database_url."
+            yield Problem(f"{where}.{name}", repr(source), f"one of {', '.join(known)}", advice)
+        elif name in environment or name in known:
+            by = "celery_app_environment" if name in environment else "the platform"
+            yield Problem(f"{where}.{name}", f"set by {by} too", "set once", f"Remove {name} from one of the two.")
 
 
 def check_source(variables: Variables, sources: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ GOOD: dict[str, Any] = {
     "celery_app_lock": "",
     "celery_app_include": [],
     "celery_app_environment": {"ALLOWED_HOSTS": "*"},
+    "celery_app_environment_from": {"BROKER": "CELERY_BROKER_URL"},
     "celery_app_release_commands": ["python -m django migrate"],
     "celery_broker": "rabbitmq",
     "celery_redis_transport": "atomic",

@@ -82,3 +82,30 @@ def test_a_celery_that_is_or_may_be_new_enough(celery: str) -> None:
     state = platform()
     state["sources"]["/app"] |= {"lock": "/app/requirements.txt", "celery": celery}
     assert check(state) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"DB": "PGHOTS"}, "celery_app_environment_from.DB\n   found:   'PGHOTS'"),
+        ({"DB": "PGPASSFILE"}, "one of CELERY_BROKER_URL, CELERY_DATA_DIR, CELERY_RESULT_BACKEND, DATABASE_URL"),
+        ({"REDIS_URL": "CACHE_URL"}, "Set celery_cache_enabled: true."),
+        ({"ALLOWED_HOSTS": "PGHOST"}, "found:   set by celery_app_environment too"),
+        ({"DATABASE_URL": "PGHOST"}, "found:   set by the platform too"),
+        ({"CELERY_LOADER": "PGHOST"}, "set by the platform alone"),
+        ({"1": "PGHOST"}, "letters, digits and _, no digit first"),
+        (["PGHOST"], "a mapping of names to values"),
+    ],
+)
+def test_own_names_for_the_platforms_variables(changes: Any, expected: str) -> None:
+    assert expected in words(platform(celery_app_environment_from=changes))
+
+
+def test_own_names_by_what_there_is() -> None:
+    wanted = {"DB": "PGHOST", "URL": "DATABASE_URL"}
+    assert "or set celery_database_url" in words(
+        platform(celery_app_environment_from=wanted, celery_database_enabled=False)
+    )
+    given = "postgresql://db.example.org/shop"
+    text = words(platform(celery_app_environment_from={"SECRET": "PGPASSWORD"}, celery_database_url=given))
+    assert "celery_app_environment_from.SECRET" in text, "this address has no password"
