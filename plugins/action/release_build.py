@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
             for name, option in options.items()
         }
         _, given = self.validate_argument_spec(spec, required_if=[("kind", "app", ["app", "runtime"])])
-        given |= {name: tuple(given[name] or ()) for name in ("include", "commands")}
+        given |= {name: tuple(given[name] or ()) for name in ("extras", "include", "commands")}
         for name in ("source", "output", "runtime"):
             given[name] = Path(given[name]).resolve() if given[name] else None
         try:

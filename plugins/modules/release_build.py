@@ -36,6 +36,11 @@ options:
     description: The application's lock, relative to O(source). Found by its usual names when left out.
     type: str
     default: ""
+  extras:
+    description: Names of the application's extras and dependency groups to install too. They need a C(uv.lock).
+    type: list
+    elements: str
+    default: []
   include:
     description: Files, folders and patterns below O(source) that ship although git ignores them.
     type: list

@@ -17,6 +17,7 @@ PLATFORM_VARIABLE = "CELERY_PLATFORM"  # the path of platform.json
 PROGRAM_VARIABLE = "CELERY_PROGRAM"  # supervisor's name of a program
 RUN_DIR_VARIABLE = "CELERY_RUN_DIR"
 PLATFORM_RESULTS_VARIABLE = "CELERY_PLATFORM_RESULTS"  # the address of the platform's result store
+CACHE_VARIABLE = "CACHE_URL"  # the address of the application's cache
 STATE_DIR_VARIABLE = "CELERY_STATE_DIR"
 
 PLATFORM_FILE = "/etc/celery/platform.json"

@@ -3,7 +3,8 @@
 The environment names the platform's store twice: in ``CELERY_RESULT_BACKEND``, which Celery puts above the
 application's settings, and in ``PLATFORM_RESULTS_VARIABLE``. Where both are the same, nobody has decided, and a store
 that the application names is used, unless it is the kind of address that stands in every tutorial: a Redis of the
-developer's machine or of a container, or the memory of the process. Where they differ, or the second is missing, the
+developer's machine or of a container, or the memory of the process. The platform's cache, which an application with
+one address of Redis for everything names too, is no store either. Where they differ, or the second is missing, the
 inventory or a caller has decided (``celery_result_backend``, ``celery --result-backend``), and Celery's order holds.
 
 A process may ask for its backend before anything has loaded the runtime: Celery reads the environment first, then makes
@@ -25,7 +26,7 @@ from urllib.parse import urlsplit
 from celery.app.utils import Settings
 
 from .couplings import RESULT_STORE
-from .names import PLATFORM_RESULTS_VARIABLE
+from .names import CACHE_VARIABLE, PLATFORM_RESULTS_VARIABLE
 from .upstream import replace
 
 if TYPE_CHECKING:
@@ -108,7 +109,20 @@ def is_replaced(store: Any) -> bool:
         return not rest.startswith("//")
     if scheme not in REDIS_SCHEMES:
         return False
-    return scheme == "redis+socket" or is_local(urlsplit(store).hostname or "")
+    return scheme == "redis+socket" or in_cache(store) or is_local(urlsplit(store).hostname or "")
+
+
+def in_cache(store: Any) -> bool:
+    """Return whether a store is the platform's cache, which drops what it holds when its memory is full.
+
+    Args:
+        store: a name, an address, a class, or nothing.
+    """
+    cache = urlsplit(os.environ.get(CACHE_VARIABLE, ""))
+    if not cache.hostname or not isinstance(store, str):
+        return False
+    address = urlsplit(store)
+    return address.scheme in REDIS_SCHEMES and (address.hostname, address.port) == (cache.hostname, cache.port)
 
 
 def is_local(host: str) -> bool:

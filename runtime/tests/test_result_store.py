@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from celery_on_hosts.check import results
+from celery_on_hosts.check.report import Report
 from celery_on_hosts.result_store import is_replaced
 
 PLATFORMS = "redis://celery:secret@broker.example:6379/1"
@@ -147,3 +149,26 @@ def test_a_caller_decides(undecided, monkeypatch):
     """`celery --result-backend` sets the variable."""
     monkeypatch.setenv("CELERY_RESULT_BACKEND", "redis://elsewhere/0")
     assert make(backend="django-db").conf.result_backend == "redis://elsewhere/0"
+
+
+CACHE = "redis://cache:secret@192.0.2.7:6380/0"
+
+
+@pytest.mark.parametrize("store", [CACHE, "redis://192.0.2.7:6380/3"])
+def test_results_are_not_kept_in_the_cache(undecided, monkeypatch, store):
+    """An application with one address of Redis for everything names the cache as its result store too."""
+    assert make(backend=store).conf.result_backend == store
+    monkeypatch.setenv("CACHE_URL", CACHE)
+    assert make(backend=store).conf.result_backend == PLATFORMS
+    for other in ("redis://192.0.2.7:6379/0", "redis://192.0.2.8:6380/0", "django-db"):
+        assert make(backend=other).conf.result_backend == other
+
+
+def test_an_inventory_that_keeps_results_in_the_cache_is_refused(platform, monkeypatch):
+    platform()
+    monkeypatch.delenv("CELERY_RESULT_BACKEND")
+    monkeypatch.setenv("CACHE_URL", CACHE)
+    report = Report("x")
+    assert not results.check(make(backend=CACHE), report)
+    assert "the platform's cache, which drops results" in report.errors[0]
+    assert "secret" not in report.errors[0]

@@ -30,6 +30,10 @@ INCLUDE = Kind(
     list_of(lambda item: is_text(item) and not item.startswith(("/", "~")) and ".." not in item.split("/")),
     lambda *_: "Name them relative to celery_app_source. What is elsewhere ships by celery_files.",
 )
+EXTRAS = Kind(
+    "a list of names of extras and dependency groups of pyproject.toml, such as [production]",
+    list_of(matches(r"[A-Za-z0-9][A-Za-z0-9._-]*")),
+)
 LOCK = Kind(
     "the lock's path, relative to celery_app_source, such as requirements/production.txt",
     lambda value: isinstance(value, str),
@@ -65,6 +69,7 @@ def check_application(variables: Variables) -> Iterator[Problem]:
     yield from RELEASE.refuse("celery_release", variables.get("celery_release", "new"))
     yield from check_release_commands(variables.get("celery_app_release_commands", []))
     yield from INCLUDE.refuse("celery_app_include", variables.get("celery_app_include", []))
+    yield from EXTRAS.refuse("celery_app_extras", variables.get("celery_app_extras", []))
     yield from LOCK.refuse("celery_app_lock", variables.get("celery_app_lock", ""))
     environment = variables.get("celery_app_environment", {})
     yield from check_environment("celery_app_environment", environment)

@@ -27,6 +27,7 @@ from .web import check_web
 from .workers import check_workers, entries
 
 SAME_EVERYWHERE = (
+    "celery_app_extras",
     *("celery_accept", "celery_app", "celery_app_include", "celery_app_lock", "celery_app_source"),
     *("celery_beat_enabled", "celery_beat_scheduler", "celery_broker", "celery_database_enabled"),
     "celery_result_backend",

@@ -85,7 +85,7 @@ class Inputs:
         """Return the name of the packages' archive."""
         request, extra = self.request, self.extra.text if self.extra else ""
         target = [request.kind, request.python_version, request.platform, request.root]
-        return digest([BUILDER, *target, *self.lock.identity(), extra])
+        return digest([BUILDER, *target, *self.lock.identity(), extra, *sorted(request.extras)])
 
     @cached_property
     def release_id(self) -> str:
@@ -118,6 +118,11 @@ def read_inputs(request: Request) -> Inputs:
     if not request.has_app:
         return Inputs(request, read_lock(request.source))
     lock = find_lock(request.source, request.lock)
+    if request.extras and lock.form != "uv":
+        raise ReleaseError(
+            f"celery_app_extras is for a uv.lock, and the lock is {lock.path}, which says itself what is installed.",
+            "Remove celery_app_extras, or run `uv lock` and set celery_app_lock to uv.lock.",
+        )
     project = read_project(request.source)
     check_python(project, request.source, request.python_version)
     runtime = request.runtime or Path()  # Request.validate refuses a request without a runtime

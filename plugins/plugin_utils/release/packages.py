@@ -13,7 +13,9 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.release.application import read_project
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.release.archive import Entry
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.release.lock import (
     Lock,
@@ -182,23 +184,53 @@ class Installer:
             online = found[-1] if offline_first else found[0]
             raise explain(online.stderr, lock.path, self.version, self.platform)
 
-    def export(self, lock: Lock, source: Path) -> str:
+    def export(self, lock: Lock, source: Path, extras: Sequence[str] = ()) -> str:
         """Return what an application needs of a uv.lock as requirements. Paths are relative to the lock's folder.
 
         Args:
             lock: the lock.
             source: the application's folder: the lock's folder, or a member of its workspace.
+            extras: names of its extras and dependency groups.
 
         Raises:
-            ReleaseError: uv cannot read the lock.
+            ReleaseError: uv cannot read the lock, or the application has no extra of a name.
         """
         arguments = ["export", "--quiet", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--offline"]
         arguments += ["--no-editable", "--no-annotate"]
         member = source if (source / "pyproject.toml").is_file() else lock.path.parent
+        arguments += extra_options(read_project(member), extras, member)
         done = self.run([*arguments, "--directory", str(member)])
         if done.returncode:
             raise ReleaseError(f"uv cannot read {lock.path}.\n  {done.stderr.strip()[-600:]}", "Run `uv lock` again.")
         return done.stdout
+
+
+def extra_options(project: Mapping[str, Any], extras: Sequence[str], folder: Path) -> list[str]:
+    """Return uv's options for what an application offers beside its dependencies.
+
+    Args:
+        project: its pyproject.toml.
+        extras: names of its extras and dependency groups.
+        folder: the folder of pyproject.toml, for the message.
+
+    Raises:
+        ReleaseError: there is neither an extra nor a group of a name.
+    """
+    offered = {
+        "--extra": {canonicalize_name(name) for name in project.get("project", {}).get("optional-dependencies", {})},
+        "--group": {canonicalize_name(name) for name in project.get("dependency-groups", {})},
+    }
+    found: list[str] = []
+    for name in extras:
+        options = [f"{option}={name}" for option, names in offered.items() if canonicalize_name(name) in names]
+        if not options:
+            there = ", ".join(sorted(set().union(*offered.values()))) or "none"
+            raise ReleaseError(
+                f"celery_app_extras names {name}, which {folder}/pyproject.toml does not offer. There are: {there}.",
+                "Correct the name, or remove it.",
+            )
+        found += options
+    return found
 
 
 def install_packages(lock: Lock, extra: Lock | None, request: Request, site: Path, work: Path) -> None:
@@ -218,7 +250,7 @@ def install_packages(lock: Lock, extra: Lock | None, request: Request, site: Pat
     installer = Installer(request.uv, request.python_version, request.platform, lock.path.parent)
     if lock.form == "uv":
         reader = Reader(lock.path.parent)
-        reader.add(installer.export(lock, request.source), lock.path, (), reader.lines)
+        reader.add(installer.export(lock, request.source, request.extras), lock.path, (), reader.lines)
         given = from_reader(lock.path, reader)
     given = _copied(given, work)
     installer = replace(installer, versions=_versions(given))

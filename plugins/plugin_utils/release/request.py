@@ -32,8 +32,8 @@ class Request:
     """What to build. Paths are on the controller, except `install_root`, which is on the hosts.
 
     `source` is the application's folder, or for kind 'packages' a lock file in the format of requirements.txt. `lock`
-    is the application's lock, relative to its folder, `include` what ships although git ignores it, and `commands`
-    are the release commands.
+    is the application's lock, relative to its folder, `extras` are names of its extras and dependency groups, `include`
+    is what ships although git ignores it, and `commands` are the release commands.
     """
 
     source: Path
@@ -41,6 +41,7 @@ class Request:
     kind: str = "app"
     app: str = ""
     lock: str = ""
+    extras: Sequence[str] = ()
     include: Sequence[str] = ()
     commands: Sequence[str] = ()
     python_version: str = "3.13"

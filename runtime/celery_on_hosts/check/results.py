@@ -28,6 +28,12 @@ def check(app: Celery, report: Report) -> bool:
     if _lacks_tls(app, used, report):
         return False
     where = f"result_backend is {_shown(used)}" + (", in the application" if theirs else "")
+    if result_store.in_cache(used):
+        report.errors.append(
+            f"{where}, the platform's cache, which drops results when its memory is full. "
+            f"Remove it, and the platform's result store is used, or {DECIDE}."
+        )
+        return False
     try:
         app.backend.as_uri()
     except SerializerNotInstalled:

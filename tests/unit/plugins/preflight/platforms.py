@@ -13,6 +13,7 @@ GOOD: dict[str, Any] = {
     "celery_app": "tasks",
     "celery_app_source": "/app",
     "celery_app_lock": "",
+    "celery_app_extras": ["production"],
     "celery_app_include": [],
     "celery_app_environment": {"ALLOWED_HOSTS": "*"},
     "celery_app_environment_from": {"BROKER": "CELERY_BROKER_URL"},

@@ -28,6 +28,8 @@ from tests.unit.plugins.preflight.platforms import platform, words
         ({"celery_app_release_commands": ["a && b"]}, ["with && for a shell", "/bin/sh -c 'a && b'"]),
         ({"celery_app_include": ["../x"]}, ["celery_app_include", "below celery_app_source", "celery_files"]),
         ({"celery_app_include": "dist/"}, ["celery_app_include", "a list of files"]),
+        ({"celery_app_extras": "production"}, ["celery_app_extras", "such as [production]"]),
+        ({"celery_app_extras": ["--all-extras"]}, ["celery_app_extras", "'--all-extras'"]),
         ({"celery_app_lock": ["x"]}, ["celery_app_lock", "relative to celery_app_source"]),
     ],
 )

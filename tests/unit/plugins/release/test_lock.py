@@ -255,6 +255,25 @@ def test_a_member_of_a_workspace_is_an_application(request_: Request, tmp_path: 
     assert {"ours", "celery"} <= packages(replace(request_, lock="../uv.lock")).keys()
 
 
+def test_extras_and_dependency_groups_are_installed_by_name(request_: Request) -> None:
+    source = request_.source
+    (source / "pyproject.toml").write_text(
+        "[project]\nname='a'\nversion='1'\nrequires-python='>=3.11'\ndependencies=['celery==5.7.0']\n"
+        "[project.optional-dependencies]\nProduction=['redis==7.0.0']\n[dependency-groups]\ndocker=['flower']\n"
+    )
+    with pytest.raises(ReleaseError, match=r"celery_app_extras is for a uv\.lock"):
+        build(replace(request_, extras=["production"]))
+    subprocess.run([UV, "lock", "-q", "--directory", str(source), "--python", sys.executable], check=True)
+    (source / "requirements.txt").unlink()
+    plain, extra = packages(request_), packages(replace(request_, extras=["production", "docker"]))
+    assert plain["redis"] == "8.1.0", "the platform's own"
+    assert "flower" not in plain
+    assert extra["redis"] == "7.0.0"
+    assert "flower" in extra
+    with pytest.raises(ReleaseError, match=r"does not offer\. There are: docker, production\."):
+        build(replace(request_, extras=["prod"]))
+
+
 def test_a_lock_by_any_name(request_: Request) -> None:
     source = request_.source
     (source / "requirements").mkdir()
