@@ -22,8 +22,8 @@ from .problem import Problem, suggest
 from .queues import check_queues
 from .topology import check_clock, check_groups, check_host, check_limit, check_places, is_placed
 from .values import Variables, check_values
+from .web import check_origins, check_web
 from .web import check_places as check_file_places
-from .web import check_web
 from .workers import check_workers, entries
 
 SAME_EVERYWHERE = (
@@ -69,6 +69,7 @@ def _of_platform(platform: Mapping[str, Any]) -> Iterator[tuple[str, Problem]]:
         check_limit(platform.get("limit", ()), groups),
         check_agreement(hosts),
         check_file_places(groups, first.get("vars", {})),
+        check_origins(groups, hosts),
         *(check_host(host, state.get("facts", {})) for host, state in hosts.items()),
         *(
             check_clock(host, state.get("facts", {}), platform["now"])

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..web import is_address
 from .problem import Problem, suggest
 from .values import WHOLE, Kind, Variables, is_text, list_of, matches
 
@@ -164,3 +165,24 @@ def check_places(groups: Mapping[str, Sequence[str]], variables: Variables) -> I
             "Mount a shared folder at /var/lib/celery/data, or keep uploads in an object store and rows in PostgreSQL.",
             "warning",
         )
+
+
+def check_origins(groups: Mapping[str, Sequence[str]], hosts: Mapping[str, Any]) -> Iterator[Problem]:
+    """Check that web sides of other hosts know nginx by its address.
+
+    Args:
+        groups: hosts by group.
+        hosts: what is known of each host, with its variables in ``vars``.
+    """
+    for proxy in groups.get("proxy", ()):
+        variables = hosts.get(proxy, {}).get("vars", {})
+        address = variables.get("celery_address")
+        others = sorted(set(groups.get("web", ())) - {proxy})
+        if address and others and not is_address(str(address)) and not variables.get("celery_web_command"):
+            yield Problem(
+                "celery_address",
+                f"the name {address} for {proxy}, whose nginx passes requests on to {', '.join(others)}",
+                "an IP address",
+                "Write the address: the web side believes no name about who asked, and takes nginx for the client.",
+                "warning",
+            )

@@ -62,6 +62,7 @@ def platform(hosts: tuple[str, ...] = ("a",), **changes: Any) -> dict[str, Any]:
         "groups": {name: [hosts[0]] for name in GROUPS} | {"workers": list(hosts), "all": list(hosts)},
         "known": [
             *GOOD,
+            "celery_address",
             "celery_flower_password",
             "celery_signing_key",
             "celery_accept",

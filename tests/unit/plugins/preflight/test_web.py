@@ -77,3 +77,25 @@ def test_hosts_do_not_share_what_the_application_writes() -> None:
     (problem,) = check(platform(("a", "b"), celery_app_state=["media/"]))
     assert (problem.level, problem.variable) == ("warning", "celery_app_state")
     assert "each has files of its own" in problem.found
+
+
+@pytest.mark.parametrize(
+    ("proxies", "address", "changes", "warned"),
+    [
+        (["a", "b"], "front.example.org", {}, True),
+        (["b"], "front.example.org", {}, True),
+        (["b"], "192.0.2.9", {}, False),
+        (["b"], "", {}, False),
+        (["b"], "front.example.org", {"celery_web_command": "daphne x:y"}, False),
+        (["a"], "front.example.org", {}, False),
+    ],
+)
+def test_a_proxy_is_known_by_its_address(
+    proxies: list[str], address: str, changes: dict[str, Any], warned: bool
+) -> None:
+    state = platform(("a", "b"), celery_address=address, **changes)
+    state["groups"] |= {"proxy": proxies, "web": ["a"]}
+    found = [problem for problem in check(state) if problem.variable == "celery_address"]
+    assert [problem.level for problem in found] == (["warning"] if warned else [])
+    if warned:
+        assert "the name front.example.org for b" in found[0].found
