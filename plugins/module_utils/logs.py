@@ -19,9 +19,13 @@ def ends(programs: Iterable[str], folder: str) -> str:
         programs: supervisord's names.
         folder: where ``NAME.log`` is. A program without a log, or with an empty one, is left out.
     """
+    return ends_of(os.path.join(folder, f"{program}.log") for program in programs)
+
+
+def ends_of(paths: Iterable[str]) -> str:
+    """Return the last lines of log files, as `ends` does."""
     found = []
-    for program in programs:
-        path = os.path.join(folder, f"{program}.log")
+    for path in paths:
         lines = [f"  {line}" for line in _last(path)]
         found += [f"The last lines of {path}:", *lines] if lines else []
     return "\n".join(found)
