@@ -291,8 +291,12 @@ class Systemd:
         self.own_logs = list(own_logs)
         self.began = int(time.time())
 
-    def call(self, *command: str) -> None:
+    def call(self, *command: str, failed: str = "") -> None:
         """Run a command.
+
+        Args:
+            command: its words.
+            failed: what a failure means, for a command that is too long to be shown.
 
         Raises:
             ServiceError: it failed; the message has its output and the unit's last log lines.
@@ -311,7 +315,8 @@ class Systemd:
         except OSError as error:
             raise ServiceError(f"{command[0]} cannot be run: {error.strerror}.", "Is it installed?") from error
         if done.returncode:
-            raise self.failure(f"`{' '.join(command)}` failed:\n{done.stdout.strip()}")
+            failed = failed or f"`{' '.join(command)}` failed"
+            raise self.failure(f"{failed}:\n{done.stdout.strip()}")
 
     def failure(self, message: str) -> ServiceError:
         """Return an error with the unit's last log lines, and those of the service's own log files."""
@@ -457,7 +462,7 @@ def apply(systemd: Systemd, unit: dict[str, str], params: dict[str, Any], action
     actions = plan(unit, params, action)
     if params["test"] and TAKING_UP & set(actions):
         try:
-            systemd.call(*params["test"])
+            systemd.call(*params["test"], failed=f"{systemd.name} would not take up its files")
         except ServiceError as error:
             error.touched = False
             raise

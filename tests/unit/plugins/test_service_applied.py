@@ -323,7 +323,7 @@ def test_a_file_that_its_own_test_refuses_does_not_touch_the_service(run: Run, s
     test = ["sh", "-c", f"! grep broken {strict}/own.conf"]
     run(configuration=entries(strict, "good\n"), test=test)
     result = run(configuration=entries(strict, "broken\n"), test=test)
-    assert "grep broken" in result["msg"]
+    assert "demo.service would not take up its files:\nbroken" in result["msg"]
     assert "demo.service runs with it" in result["msg"]
     assert result["calls"] == []
     assert (strict / "own.conf").read_text() == "good\n"
