@@ -288,7 +288,7 @@ class Systemd:
 
     def __init__(self, name: str, own_logs: Iterable[str] = ()) -> None:
         self.name = name if "." in name else f"{name}.service"
-        self.own_logs = list(own_logs)
+        self.own_logs = {path: os.path.getsize(path) if os.path.exists(path) else 0 for path in own_logs}
         self.began = int(time.time())
 
     def call(self, *command: str, failed: str = "") -> None:
@@ -334,20 +334,13 @@ class Systemd:
         except OSError:
             journal = ""
         lines = f"\nThe last lines of its log:\n{journal}" if journal else ""
-        if own := logs.ends_of(path for path in self.own_logs if self._is_new(path)):
+        if own := logs.ends_of(self.own_logs, self.own_logs, count=30):  # an Erlang crash is long
             lines += f"\n{own}"
         return ServiceError(
             message + lines,
             f"Correct what the log of {self.name} complains of (journalctl -u {self.name}) and deploy again: "
             "what was not applied is applied then.",
         )
-
-    def _is_new(self, path: str) -> bool:
-        """Whether a log file was written to since the module began: older words are about something else."""
-        try:
-            return os.stat(path).st_mtime >= self.began
-        except OSError:
-            return False
 
     def show(self) -> dict[str, str]:
         """Return the unit's state; a host without systemd has no unit."""

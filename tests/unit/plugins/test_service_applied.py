@@ -352,7 +352,11 @@ def test_a_service_that_ran_before_is_waited_for(run: Run, strict: Path) -> None
 
 
 def test_the_last_words_of_its_own_log(run: Run, strict: Path) -> None:
-    (strict / "demo.log").write_text("FATAL: no such setting\n")
-    assert (
-        "FATAL: no such setting" in run(configuration=entries(strict, "broken\n"), logs=[f"{strict}/demo.log"])["msg"]
+    """What it said before is about something else."""
+    (strict / "demo.log").write_text("started\n")
+    script = (strict / "bin/systemctl").read_text()
+    (strict / "bin/systemctl").write_text(
+        script.replace('echo "Job failed"', f'echo "Job failed"; echo no such setting >>{strict}/demo.log')
     )
+    result = run(configuration=entries(strict, "broken\n"), logs=[f"{strict}/demo.log"])
+    assert f"The last lines of {strict}/demo.log:\n  no such setting\n" in result["msg"]
