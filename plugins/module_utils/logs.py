@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 LINES = 10  # of each log
 _BYTES = 20_000  # from the end of a log: more than its last lines need
@@ -19,19 +19,30 @@ def ends(programs: Iterable[str], folder: str) -> str:
         programs: supervisord's names.
         folder: where ``NAME.log`` is. A program without a log, or with an empty one, is left out.
     """
+    return ends_of(os.path.join(folder, f"{program}.log") for program in programs)
+
+
+def ends_of(paths: Iterable[str], begins: Mapping[str, int] | None = None, count: int = LINES) -> str:
+    """Return the last lines of log files, as `ends` does.
+
+    Args:
+        paths: the files.
+        begins: how long files were at a moment: what they had then is left out.
+        count: how many lines of each.
+    """
     found = []
-    for program in programs:
-        path = os.path.join(folder, f"{program}.log")
-        lines = [f"  {line}" for line in _last(path)]
+    for path in paths:
+        lines = [f"  {line}" for line in _last(path, (begins or {}).get(path, 0))[-count:]]
         found += [f"The last lines of {path}:", *lines] if lines else []
     return "\n".join(found)
 
 
-def _last(path: str) -> list[str]:
+def _last(path: str, begin: int) -> list[str]:
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _BYTES))
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(begin if begin <= size else 0, size - _BYTES))  # a shorter file is a new one
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    return [_PASSWORD.sub(r"\1:**@", line) for line in text.splitlines() if line.strip()][-LINES:]
+    return [_PASSWORD.sub(r"\1:**@", line) for line in text.splitlines() if line.strip()]

@@ -26,6 +26,7 @@ FRONT_DOOR_FILE = "/etc/nginx/celery-front-door.json"  # which pages show whethe
 STATE = "/var/lib/celery-platform"  # what the platform remembers on a host
 STAMPS = f"{STATE}/applied"  # configuration that each service was last started with
 ORIGINALS = f"{STATE}/originals"  # what each service's files were before the platform wrote them
+PREVIOUS = f"{STATE}/previous"  # what files were whose service does not run yet with the new ones
 PACKAGES = f"{STATE}/packages.json"  # which packages the platform installed
 KEPT = f"{STATE}/kept.json"  # folders with data that `make remove` left
 FACTS = "/etc/ansible/facts.d"

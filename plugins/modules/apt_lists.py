@@ -23,6 +23,10 @@ options:
     type: list
     elements: str
     default: []
+  proxy:
+    description: A URL that apt fetches through. Otherwise apt does as the host says.
+    type: str
+    default: ""
   timeout:
     description: Seconds to wait for another apt.
     type: int
@@ -47,56 +51,27 @@ problems:
     - "/etc/apt/sources.list.d/vendor.list:1: http://mirror.example.org/debian/dists/stable/InRelease Could not connect"
 """
 
-import os
 import re
-import shlex
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import apt
 
-BUSY = re.compile(r"Could not get lock|Unable to lock|is another process using it")
 GENERIC = re.compile(r"Some index files failed to download|Problem unlinking|Unable to read .*/apt\.conf\.d/")
 URI = re.compile(r"[a-z+]+:/\S+")
 # A source that does not answer must not hold up the deployment for minutes.
 PATIENCE = ["-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20"]
 
 
-def apt_get(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run apt-get in English, and in an encoding that Python reads whatever the host's locale is."""
-    environment = os.environ | {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-    command = ["apt-get", "-q", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=environment)
-
-
-def refresh(timeout: float) -> subprocess.CompletedProcess[str]:
-    """Refresh the lists. Try again while another apt holds their lock, at most for so many seconds."""
-    deadline = time.monotonic() + timeout
-    while True:
-        done = apt_get("update", *PATIENCE)
-        if done.returncode == 0 or not BUSY.search(done.stderr) or time.monotonic() > deadline:
-            return done
-        time.sleep(2)
-
-
 def sources() -> Iterator[tuple[str, str]]:
     """Return the URI of each of apt's sources, with the file and line that name it."""
-    said = apt_get_config("Dir::Etc::sourcelist/f", "Dir::Etc::sourceparts/d")
+    said = apt.configuration("Dir::Etc::sourcelist/f", "Dir::Etc::sourceparts/d")
     parts = Path(said["Dir::Etc::sourceparts/d"])
     for path in [Path(said["Dir::Etc::sourcelist/f"]), *sorted(parts.glob("*.list")), *sorted(parts.glob("*.sources"))]:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
         for number, line in enumerate(lines, 1):
             yield from ((uri, f"{path}:{number}") for uri in URI.findall(line.split("#", 1)[0]))
-
-
-def apt_get_config(*names: str) -> dict[str, str]:
-    """Return values of apt's configuration, by name."""
-    asked = [word for number, name in enumerate(names) for word in (f"V{number}", name)]
-    lines = subprocess.run(["apt-config", "shell", *asked], capture_output=True, text=True, check=True).stdout
-    values = dict(word.split("=", 1) for word in shlex.split(lines))
-    return {name: values.get(f"V{number}", "") for number, name in enumerate(names)}
 
 
 def problems(stderr: str) -> list[str]:
@@ -133,14 +108,19 @@ def main() -> None:
         argument_spec={
             "packages": {"type": "list", "elements": "str", "required": True},
             "application": {"type": "list", "elements": "str", "default": []},
+            "proxy": {"type": "str", "default": "", "no_log": True},
             "timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
     )
-    done = refresh(module.params["timeout"])
+    proxy = module.params["proxy"]
+    done, waited = apt.patiently(lambda: apt.apt_get("update", *PATIENCE, proxy=proxy), module.params["timeout"])
+    if waited:
+        module.warn(f"Waited for {waited}.")
     found = problems(done.stderr)
-    # -s changes nothing and needs no lock.
-    trial = apt_get("install", "-s", "--no-install-recommends", *module.params["packages"])
+    # -s changes nothing and needs no lock. --yes refuses to change what is held, as the installation does.
+    options = ("-s", "--yes", "--no-install-recommends", "--no-upgrade")
+    trial = apt.apt_get("install", *options, *module.params["packages"])
     if trial.returncode:
         lines = [f"apt cannot install {', '.join(module.params['packages'])}:"]
         lines += [f"  {line}" for line in (trial.stdout + trial.stderr).splitlines() if line.startswith(("E: ", " "))]
@@ -152,9 +132,11 @@ def main() -> None:
                 "host finds packages; names may differ between Debian's releases."
             )
             module.fail_json(msg="\n".join(lines), problems=found)
+        if obstacles := apt.obstacles(module.params["packages"], trial.stdout + trial.stderr):
+            module.fail_json(msg="\n".join([*lines, *obstacles]), problems=found)
         lines.append(
-            "What to do: correct the named sources in /etc/apt, or the network of the host. `apt-mark showhold` lists "
-            "held packages; `apt-cache policy PACKAGE` shows what a source has and what a pin does."
+            "What to do: correct the named sources in /etc/apt, or the network of the host. "
+            "`apt-cache policy PACKAGE` shows what a source has."
         )
         module.fail_json(msg="\n".join(lines), problems=found)
     for problem in found:

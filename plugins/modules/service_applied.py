@@ -14,6 +14,9 @@ description:
     M(celery_on_hosts.platform.host_conflicts) that the service belongs to the platform.
   - What was at each path of O(configuration) before is kept beside the records, for
     M(celery_on_hosts.platform.removal).
+  - What cannot be finished is undone. The files are kept before the first is written, until the service runs with the
+    new ones. A service that refuses them gets the previous files back, with their owner and mode, and runs with them
+    if it ran before; the module fails with the service's own words. An interrupted run leaves what is kept to the next.
   - With nothing to do it costs one call of systemctl.
 author: Celery on Hosts
 options:
@@ -76,6 +79,18 @@ options:
     type: list
     elements: str
     default: []
+  test:
+    description:
+      - A command that fails when the service would not take up its files, one element an argument. It is run before
+        the service is started, restarted or reloaded.
+    type: list
+    elements: str
+    default: []
+  logs:
+    description: The service's own log files, whose last lines are shown when it does not run.
+    type: list
+    elements: path
+    default: []
   state:
     description: Whether the service runs.
     type: str
@@ -86,7 +101,9 @@ options:
     type: bool
     default: true
   wait:
-    description: Wait until systemd has finished. Otherwise the job is queued, and a later task sees the outcome.
+    description:
+      - Wait until systemd has finished. Otherwise the first start of a service is queued, and a later task sees the
+        outcome. A service that ran before is always waited for, because it may need its previous files.
     type: bool
     default: true
   wait_for:
@@ -110,12 +127,14 @@ EXAMPLES = r"""
     name: redis-server
     files: [/etc/redis/redis.conf, /etc/redis/users.acl, /etc/systemd/system/redis-server.service.d]
     wait_for: "6379"
+    logs: [/var/log/redis/redis-server.log]
 
 - name: Run nginx
   celery_on_hosts.platform.service_applied:
     name: nginx
     files: [/etc/nginx]
     on_change: reload
+    test: [nginx, -t, -q]
 """
 
 RETURN = r"""
@@ -132,34 +151,40 @@ changed_files:
   elements: str
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import socket
 import stat
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic, logs
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.files import (
     ARGUMENT_SPEC,
     FilesError,
     SilentModule,
     bring,
 )
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import ORIGINALS, STAMPS
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import ORIGINALS, PREVIOUS, STAMPS
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.originals import Originals
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.previous import Previous
 
-SHOWN = ("ActiveState", "UnitFileState", "NeedDaemonReload", "LoadState")
+TAKING_UP = {"start", "restart", "reload", "command"}
+SHOWN = ("ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "LoadState")
 
 
 class ServiceError(Exception):
-    """The service does not run; `advice` says what to do."""
+    """The service does not run; `advice` says what to do, and `touched` whether anything was done to the service."""
 
-    def __init__(self, message: str, advice: str) -> None:
+    def __init__(self, message: str, advice: str, touched: bool = True) -> None:
         super().__init__(message)
         self.advice = advice
+        self.touched = touched
 
 
 def digest(path: Path) -> str:
@@ -258,13 +283,20 @@ class Systemd:
 
     Args:
         name: the unit.
+        own_logs: the service's own log files.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, own_logs: Iterable[str] = ()) -> None:
         self.name = name if "." in name else f"{name}.service"
+        self.own_logs = {path: os.path.getsize(path) if os.path.exists(path) else 0 for path in own_logs}
+        self.began = int(time.time())
 
-    def call(self, *command: str) -> None:
+    def call(self, *command: str, failed: str = "") -> None:
         """Run a command.
+
+        Args:
+            command: its words.
+            failed: what a failure means, for a command that is too long to be shown.
 
         Raises:
             ServiceError: it failed; the message has its output and the unit's last log lines.
@@ -276,25 +308,34 @@ class Systemd:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 text=True,
+                errors="replace",
                 check=False,
+                env=os.environ | {"LC_ALL": "C.UTF-8"},
             )
         except OSError as error:
             raise ServiceError(f"{command[0]} cannot be run: {error.strerror}.", "Is it installed?") from error
         if done.returncode:
-            raise self.failure(f"`{' '.join(command)}` failed:\n{done.stdout.strip()}")
+            failed = failed or f"`{' '.join(command)}` failed"
+            raise self.failure(f"{failed}:\n{done.stdout.strip()}")
 
     def failure(self, message: str) -> ServiceError:
-        """Return an error with the unit's last log lines."""
+        """Return an error with the unit's last log lines, and those of the service's own log files."""
         try:
             journal = subprocess.run(
-                ["journalctl", "--unit", self.name, "--lines", "20", "--no-pager", "--output", "cat"],
+                [
+                    *("journalctl", "--unit", self.name, "--since", f"@{self.began}"),
+                    *("--lines", "20", "--no-pager", "--output", "cat"),
+                ],
                 capture_output=True,
                 text=True,
+                errors="replace",
                 check=False,
             ).stdout.strip()
         except OSError:
             journal = ""
         lines = f"\nThe last lines of its log:\n{journal}" if journal else ""
+        if own := logs.ends_of(self.own_logs, self.own_logs, count=30):  # an Erlang crash is long
+            lines += f"\n{own}"
         return ServiceError(
             message + lines,
             f"Correct what the log of {self.name} complains of (journalctl -u {self.name}) and deploy again: "
@@ -335,7 +376,8 @@ class Systemd:
                     reason = error.strerror or str(error)
             if time.monotonic() > deadline:
                 raise self.failure(f"{self.name} does not accept connections at {place} after {timeout:g} s: {reason}.")
-            if pause > 0.5 and self.show()["ActiveState"] == "failed":
+            state = self.show() if pause > 0.5 else {}
+            if state.get("ActiveState") == "failed" or state.get("SubState") == "auto-restart":
                 raise self.failure(f"{self.name} failed before it accepted connections at {place}.")
             time.sleep(pause)
             pause = min(pause * 1.5, 1)
@@ -370,6 +412,8 @@ ARGUMENTS: dict[str, Any] = {
     "files": {"type": "list", "elements": "path", "default": []},
     "on_change": {"type": "str", "choices": ["restart", "reload", "command"], "default": "restart"},
     "command": {"type": "list", "elements": "str", "default": []},
+    "test": {"type": "list", "elements": "str", "default": []},
+    "logs": {"type": "list", "elements": "path", "default": []},
     "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
     "enabled": {"type": "bool", "default": True},
     "wait": {"type": "bool", "default": True},
@@ -396,7 +440,8 @@ def apply(systemd: Systemd, unit: dict[str, str], params: dict[str, Any], action
     """
     first: list[str] = []
     if unit["LoadState"] == "masked":
-        raise ServiceError(f"{systemd.name} is masked.", f"If nobody wants that: systemctl unmask {systemd.name}")
+        advice = f"If nobody wants that: systemctl unmask {systemd.name}"
+        raise ServiceError(f"{systemd.name} is masked.", advice, touched=False)
     if unit["LoadState"] == "not-found":  # a new unit file is known after the reload
         first = ["daemon-reload"]
         systemd.call("systemctl", "daemon-reload")
@@ -405,12 +450,59 @@ def apply(systemd: Systemd, unit: dict[str, str], params: dict[str, Any], action
             raise ServiceError(
                 f"There is no unit {systemd.name} on this host.",
                 "Install its package, or write its unit file, first.",
+                touched=False,
             )
     actions = plan(unit, params, action)
+    if params["test"] and TAKING_UP & set(actions):
+        try:
+            systemd.call(*params["test"], failed=f"{systemd.name} would not take up its files")
+        except ServiceError as error:
+            error.touched = False
+            raise
     run(systemd, actions, params)
-    if params["wait_for"] and {"start", "restart", "reload", "command"} & set(actions):
+    if params["wait_for"] and TAKING_UP & set(actions):
         systemd.wait_for(params["wait_for"], params["timeout"])
     return [*first, *(action for action in actions if action not in first)]
+
+
+def undo(systemd: Systemd, previous: Previous, params: dict[str, Any], actions: list[str], ran: bool) -> str:
+    """Give a service its previous files back, and let it run with them if it ran before.
+
+    Args:
+        systemd: calls systemctl.
+        previous: what the files were.
+        params: the module's parameters.
+        actions: what lets the service take them up; none where nothing was done to the service.
+        ran: whether the service ran before.
+
+    Returns:
+        What was done, a sentence; empty where no file had changed.
+    """
+    try:
+        paths = previous.put_back()
+    except OSError as error:
+        return f"The previous files could not be put back: {error}. They are kept in {previous.path}."
+    previous.forget()
+    if not paths:
+        return ""
+    back = f"The previous state of {', '.join(sorted(paths))} is back"
+    try:
+        if any(path.startswith("/etc/systemd/") for path in paths):
+            systemd.call("systemctl", "daemon-reload")
+        if not ran:
+            systemd.call("systemctl", "stop", systemd.name)
+            return f"{back}. {systemd.name} did not run before, and does not run now."
+        unit = systemd.show()
+        if unit["LoadState"] != "loaded":
+            return f"{back}."
+        if unit["ActiveState"] != "active" or "restart" in actions:
+            actions = ["reset-failed", "restart"]
+        run(systemd, actions, params | {"wait": True})
+        if params["wait_for"] and actions:
+            systemd.wait_for(params["wait_for"], params["timeout"])
+    except ServiceError as error:
+        return f"{back}, and {systemd.name} does not run with it either: {error}"
+    return f"{back}, and {systemd.name} runs with it."
 
 
 def main() -> None:
@@ -421,18 +513,24 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    systemd = Systemd(params["name"])
+    systemd = Systemd(params["name"], params["logs"])
     stamp = Path(params["stamps"]) / f"{systemd.name}.json"
     stamped = read_stamp(stamp)
+    originals = Originals(stamp.parent.parent / Path(ORIGINALS).name, systemd.name)
+    previous = Previous(stamp.parent.parent / Path(PREVIOUS).name, systemd.name)
     try:
         if not module.check_mode:
             paths = [entry["dest"] for entry in params["configuration"]]
-            originals = Originals(stamp.parent.parent / Path(ORIGINALS).name, systemd.name)
             originals.keep(paths, systemd.show() if stamped is None else None)
+            previous.keep(bring(params["configuration"], check_mode=True)[0])
         if stamped is None and not module.check_mode:
             write_stamp(stamp, {})
         written, diffs = bring(params["configuration"], module.check_mode)
     except (FilesError, OSError) as error:
+        if not module.check_mode:
+            with contextlib.suppress(OSError):
+                previous.put_back()
+                previous.forget()
         module.fail_json(msg=str(error))
     ours = [entry["dest"] for entry in params["configuration"] if entry["on_change"] != "none"]
     found = digests([*params["files"], *ours])
@@ -453,12 +551,17 @@ def main() -> None:
     }
     if module.check_mode:
         module.exit_json(**result)
+    # A reloaded or restarted service ran before. So did one that an interrupted deployment has stopped.
+    ran = bool(stamped) or "active" in (unit["ActiveState"], originals.unit.get("ActiveState"))
+    params["wait"] = params["wait"] or ran
     try:
         result["actions"] = apply(systemd, unit, params, action)
         if before != found and params["state"] == "started":
             write_stamp(stamp, found)
+        previous.forget()
     except ServiceError as error:
-        module.fail_json(msg=f"{error}\nWhat to do: {error.advice}")
+        done = undo(systemd, previous, params, [action] if action and error.touched else [], ran)
+        module.fail_json(msg="\n".join(filter(None, [str(error), done, f"What to do: {error.advice}"])))
     module.exit_json(**result)
 
 

@@ -140,6 +140,7 @@ class Platform:
             "services": here,
             "packages": sorted({*self._packages(host, here, debian), *application_packages}),
             "application_packages": application_packages,
+            "apt_proxy": variables["celery_apt_proxy"],
             "claims": services.claims(topo, host, variables, debian, names),
             "python": f"{python['major']}.{python['minor']}" if python else "",
             "architecture": facts.get("architecture", ""),

@@ -11,6 +11,7 @@ import random
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,31 @@ def test_the_next_one_finishes_the_change(site: Site, deployments: Deployments) 
     assert settings["worker_prefetch_multiplier"] == 3
     again = deployments.run(celery_prefetch_multiplier=3)
     assert (again.status, again.changed) == (0, 0), again.said
+
+
+# --- services that refuse their new files -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("unit", "path", "variable", "words"),
+    [
+        ("redis-server", "/etc/redis/redis.conf", "redis_maxmemory_policy", "argument(s) must be one of the following"),
+        ("nginx", "/etc/nginx/conf.d/celery.conf", "nginx_body_size", '"client_max_body_size" directive invalid value'),
+    ],
+)
+def test_it_has_its_previous_files_back_and_runs(
+    site: Site, deployments: Deployments, unit: str, path: str, variable: str, words: str
+) -> None:
+    """It would not start again with the new ones. The deployment fails with its own words."""
+    look = f"sha256sum {path}; stat --format '%U %G %a' {path}"
+    before = site.run(look)
+    changed: dict[str, Any] = {"celery_prefetch_multiplier": 3, variable: "nonsense"}
+    run = deployments.run(**changed)
+    assert run.status != 0
+    for word in (words, f"{path} is back, and {unit}.service runs with it"):
+        assert word in run.said, run.said
+    assert site.run(look) == before
+    assert site.run(f"systemctl is-active {unit}").strip() == "active"
 
 
 # --- releases that must not go live ----------------------------------------------------------------------------------

@@ -131,6 +131,11 @@ KINDS: dict[str, Kind] = {
             "Leave out versions: apt installs what the host's Debian release has." if "=" in str(value) else ""
         ),
     ),
+    "celery_apt_proxy": Kind(
+        "the URL of a proxy, such as http://proxy.example.org:3128",
+        matches(r"|https?://[^\s\"/?#;\\]+/?"),
+        lambda *_: "A password's special characters are percent-encoded.",
+    ),
     "celery_operators": Kind("a list of users' login names", list_of(matches(r"[a-z_][a-z0-9_-]{0,31}"))),
     "celery_serial": Kind(
         "a list of numbers of hosts or shares of all, such as [1, 50%]",

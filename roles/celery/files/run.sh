@@ -18,6 +18,9 @@ case "$(id -un)" in
 esac
 
 settings=${CELERY_USE_SETTINGS:-/etc/celery}
+# UTF-8, whatever the host's locale or that of an operator's terminal is.
+unset LC_ALL LC_CTYPE
+export LANG=C.UTF-8
 set -a
 . "$settings/environment"
 if [ -r "$settings/${CELERY_PROGRAM:-}.environment" ]; then . "$settings/$CELERY_PROGRAM.environment"; fi

@@ -245,3 +245,118 @@ def test_a_file_of_a_service_that_is_the_platforms_already_is_not_taken_for_the_
     run(configuration=[{"dest": f"{host}/{name}.conf", "content": "ours\n"} for name in ("demo", "more")])
     kept = json.loads((host / "originals/demo.service.json").read_text())["files"]
     assert kept == {f"{host}/demo.conf": {"state": "unknown"}, f"{host}/more.conf": {"state": "absent"}}
+
+
+# --- what cannot be finished is undone --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def strict(host: Path) -> Path:
+    """The host, whose service refuses to start or reload with the word `broken` in a file of its own."""
+    (host / "bin/systemctl").rename(host / "bin/systemctl.real")
+    (host / "bin/systemctl").write_text(
+        '#!/bin/sh\ncase "$1" in start|restart|reload)\n'
+        f'  if grep -qs broken {host}/own.conf {host}/new.conf; then echo "$*" >> {host}/calls; echo "Job failed"\n'
+        f"    sed -i 's/ActiveState=.*/ActiveState=failed/' {host}/state; exit 1; fi ;;\nesac\n"
+        f'exec {host}/bin/systemctl.real "$@"\n'
+    )
+    (host / "bin/systemctl").chmod(0o755)
+    (host / "own.conf").write_text("the host's\n")
+    (host / "own.conf").chmod(0o640)
+    return host
+
+
+def entries(host: Path, text: str) -> list[dict[str, str]]:
+    """Two files: one that the host has, one that is new."""
+    return [{"dest": f"{host}/{name}.conf", "content": text} for name in ("own", "new")]
+
+
+@pytest.mark.parametrize("action", ["restart", "reload"])
+def test_a_service_that_refuses_its_files_gets_the_old_ones_back_and_runs(run: Run, strict: Path, action: str) -> None:
+    run(configuration=entries(strict, "good\n"))
+    (strict / "own.conf").chmod(0o600)
+    result = run(configuration=entries(strict, "broken\n"), on_change=action)
+    assert result["failed"]
+    for words in (
+        "Job failed",
+        "bad port",
+        f"{strict}/new.conf, {strict}/own.conf is back",
+        "demo.service runs with it",
+    ):
+        assert words in result["msg"]
+    assert result["calls"] == [f"{action} demo.service", "reset-failed --quiet demo.service", "restart demo.service"]
+    assert (strict / "own.conf").read_text() == (strict / "new.conf").read_text() == "good\n"
+    assert (strict / "own.conf").stat().st_mode & 0o777 == 0o600
+    assert "ActiveState=active" in (strict / "state").read_text()
+    assert not list((strict / "previous").iterdir())
+    assert run(configuration=entries(strict, "better\n"))["calls"] == ["restart demo.service"]
+
+
+def test_on_a_fresh_host_new_files_go_and_nothing_runs(run: Run, strict: Path) -> None:
+    result = run(configuration=entries(strict, "broken\n"))
+    assert "did not run before, and does not run now" in result["msg"]
+    assert (strict / "own.conf").read_text() == "the host's\n"
+    assert (strict / "own.conf").stat().st_mode & 0o777 == 0o640
+    assert not (strict / "new.conf").exists()
+    assert result["calls"][-1] == "stop demo.service"
+
+
+def test_the_old_files_are_kept_across_an_interrupted_run(
+    run: Run, strict: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cut off after the files were written; the next has other files, and they are refused."""
+    run(configuration=entries(strict, "good\n"))
+
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service_applied, "apply", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run(configuration=entries(strict, "half done\n"))
+    assert (strict / "own.conf").read_text() == "half done\n"
+    assert run(configuration=entries(strict, "broken\n"))["failed"]
+    assert (strict / "own.conf").read_text() == "good\n"
+
+
+def test_a_file_that_its_own_test_refuses_does_not_touch_the_service(run: Run, strict: Path) -> None:
+    test = ["sh", "-c", f"! grep broken {strict}/own.conf"]
+    run(configuration=entries(strict, "good\n"), test=test)
+    result = run(configuration=entries(strict, "broken\n"), test=test)
+    assert "demo.service would not take up its files:\nbroken" in result["msg"]
+    assert "demo.service runs with it" in result["msg"]
+    assert result["calls"] == []
+    assert (strict / "own.conf").read_text() == "good\n"
+
+
+def test_a_service_that_does_not_run_with_its_old_files_either(run: Run, strict: Path) -> None:
+    run(configuration=entries(strict, "good\n"))
+    (strict / "broken").touch()
+    result = run(configuration=entries(strict, "better\n"))
+    assert "does not run with it either: `systemctl restart demo.service` failed" in result["msg"]
+    assert (strict / "own.conf").read_text() == "good\n"
+
+
+def test_a_file_that_cannot_be_written_leaves_none_of_the_others(run: Run, strict: Path) -> None:
+    run(configuration=entries(strict, "good\n"))
+    bad = {"dest": f"{strict}/more.conf", "content": "x\n", "owner": "nobody-of-this-name"}
+    assert run(configuration=[*entries(strict, "better\n"), bad])["failed"]
+    assert (strict / "own.conf").read_text() == "good\n"
+
+
+def test_a_service_that_ran_before_is_waited_for(run: Run, strict: Path) -> None:
+    run(configuration=entries(strict, "good\n"))
+    result = run(configuration=entries(strict, "broken\n"), wait=False)
+    assert result["calls"][0] == "restart demo.service"
+    assert (strict / "own.conf").read_text() == "good\n"
+
+
+def test_the_last_words_of_its_own_log(run: Run, strict: Path) -> None:
+    """What it said before is about something else."""
+    (strict / "demo.log").write_text("started\n")
+    script = (strict / "bin/systemctl").read_text()
+    (strict / "bin/systemctl").write_text(
+        script.replace('echo "Job failed"', f'echo "Job failed"; echo no such setting >>{strict}/demo.log')
+    )
+    result = run(configuration=entries(strict, "broken\n"), logs=[f"{strict}/demo.log"])
+    assert f"The last lines of {strict}/demo.log:\n  no such setting\n" in result["msg"]

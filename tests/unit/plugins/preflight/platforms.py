@@ -40,6 +40,7 @@ GOOD: dict[str, Any] = {
     "celery_database_enabled": True,
     "celery_flower_enabled": True,
     "celery_packages": ["ffmpeg"],
+    "celery_apt_proxy": "",
     "celery_files": [{"src": "model.bin", "dest": "/srv/shop/model.bin", "read_by": ["web"]}],
     "celery_operators": ["alice"],
     "celery_soft_time_limit": 240,

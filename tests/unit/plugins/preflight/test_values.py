@@ -43,6 +43,8 @@ def test_good() -> None:
         ({"celery_web_health_path": "/a b"}, ["celery_web_health_path", "'/a b'"]),
         ({"celery_packages": "ffmpeg"}, ["celery_packages", "a list of names of Debian packages"]),
         ({"celery_packages": ["ffmpeg=7:5.1"]}, ["celery_packages", "Leave out versions"]),
+        ({"celery_apt_proxy": "proxy.example.org:3128"}, ["celery_apt_proxy", "http://proxy.example.org:3128"]),
+        ({"celery_apt_proxy": 'http://a:b"c@proxy:3128'}, ["celery_apt_proxy", "percent-encoded"]),
         ({"celery_operators": "alice"}, ["celery_operators", "list of users"]),
         ({"celery_flower_password": " "}, ["celery_flower_password", "nothing", "one is generated"]),
         ({"celery_signing_key": ""}, ["celery_signing_key", "nothing", "one is generated"]),
