@@ -51,6 +51,10 @@ options:
       version:
         description: Which PostgreSQL, by its major version.
         type: str
+      take_over:
+        description: Whether the service may replace that of others, where their data can be kept.
+        type: bool
+        default: false
       programs:
         description: The names of the programs that supervisord is to run.
         type: list
@@ -115,6 +119,7 @@ def main() -> None:
         "name": {"type": "str", "required": True, "choices": list(SERVICES)},
         "listen": {"type": "list", "elements": "dict", "default": [], "options": listen},
         "version": {"type": "str"},
+        "take_over": {"type": "bool", "default": False},
         "programs": texts,
         "root": {"type": "path"},
         "home": {"type": "path"},

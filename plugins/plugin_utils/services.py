@@ -33,6 +33,7 @@ UNITS = {
     "postgresql": "postgresql.service",
 }
 # the services of Debian that keep credentials
+TAKEN_OVER = ("redis",)  # the services that may replace those of others, with consent
 CREDENTIAL_PACKAGES = ("rabbitmq-server", "redis-server", "postgresql")
 POSTGRESQL_VERSIONS = {"12": "15", "13": "17"}  # by Debian's release
 
@@ -66,7 +67,7 @@ def claims(
     Args:
         topo: the platform's hosts.
         host: the host.
-        variables: ``celery_rabbitmq_management_port`` and ``celery_web_port``.
+        variables: ``celery_rabbitmq_management_port``, ``celery_web_port`` and ``celery_take_over``.
         debian: the major version of the host's Debian.
         programs: the host's supervisord programs.
     """
@@ -101,4 +102,5 @@ def claims(
             "listen": [{"port": topology.FLOWER, "addresses": [topo.bind("monitoring", host)]}],
         },
     }
-    return [{"name": name, **claimed[name]} for name in topo.services(host)]
+    taken = {name: {"take_over": True} for name in variables["celery_take_over"]}
+    return [{"name": name, **claimed[name], **taken.get(name, {})} for name in topo.services(host)]

@@ -204,6 +204,23 @@ def test_redis_of_somebody_else(host: Host) -> None:
     assert host.found("redis") == []
 
 
+def test_redis_that_may_be_taken_over(host: Host) -> None:
+    """Only what would lose keys is in the way."""
+    host.write("/etc/redis/redis.conf", "requirepass s3cret\nDatabases 16\ndir /var/lib/redis\n")
+    host.write("/var/lib/redis/dump.rdb", DUMP)
+    assert host.found("redis", take_over=True) == []
+    host.write("/etc/redis/redis.conf", "dir /srv/redis\nreplicaof 192.0.2.1 6379\ndatabases 32\n")
+    assert host.found("redis", take_over=True) == [
+        f"`{line}` in /etc/redis/redis.conf" for line in ("dir /srv/redis", "replicaof 192.0.2.1 6379", "databases 32")
+    ]
+    host.write("/etc/redis/redis.conf", "port 6379\n")
+    host.listen(6379, pid=12, name="other", unit="other.service")
+    listen = [{"port": 6379, "addresses": ["127.0.0.1"]}]
+    assert host.found("redis", take_over=True, listen=listen) == [
+        "port 6379, at which other (PID 12, other.service) listens"
+    ]
+
+
 def test_configuration_of_no_package(host: Host) -> None:
     host.write("/var/lib/dpkg/status", "")
     assert host.found("redis") == ["/etc/redis/redis.conf, from no package"]
