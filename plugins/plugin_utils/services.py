@@ -17,6 +17,7 @@ from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names imp
     HOMES,
 )
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils import topology
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils import web as front
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.topology import LOOPBACK, Topology
 
 PACKAGES = {
@@ -67,7 +68,8 @@ def claims(
     Args:
         topo: the platform's hosts.
         host: the host.
-        variables: ``celery_rabbitmq_management_port``, ``celery_web_port`` and ``celery_take_over``.
+        variables: ``celery_rabbitmq_management_port``, ``celery_web_port``,
+            ``celery_take_over`` and those of the web side's names.
         debian: the major version of the host's Debian.
         programs: the host's supervisord programs.
     """
@@ -92,7 +94,10 @@ def claims(
             "version": POSTGRESQL_VERSIONS.get(debian, ""),
             "listen": [{"port": topology.POSTGRESQL, "addresses": listen}],
         },
-        "nginx": {"listen": [{"port": variables["celery_web_port"], "addresses": list(topology.ANYWHERE)}]},
+        "nginx": {
+            "listen": [{"port": variables["celery_web_port"], "addresses": list(topology.ANYWHERE)}],
+            "names": front.server_names(variables),
+        },
         "supervisor": {"programs": list(programs)},
         "celery": {"root": CELERY_ROOT, "home": HOMES["celery"], "files": list(CELERY_FILES), "listen": web},
         "flower": {

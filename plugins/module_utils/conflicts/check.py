@@ -61,3 +61,9 @@ def check(host: Host, services: Sequence[Mapping[str, Any]]) -> list[Conflict]:
             found += supervisor.check_programs(host, service)
         found += ports.check_ports(host, service, ports.Owner(units, account), claimed)
     return [*found, *check_room(host, new)]
+
+
+def beside(host: Host, services: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the services in which the platform has, or gets, its place beside others."""
+    names = [service["name"] for service in services]
+    return ["nginx"] if "nginx" in names and nginx.beside(host, host.claimed(SERVICES["nginx"][0][0])) else []

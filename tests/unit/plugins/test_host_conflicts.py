@@ -319,19 +319,55 @@ def test_the_packages_own_site_may_be_gone(host: Host) -> None:
     assert host.found("nginx") == []
 
 
-@pytest.mark.parametrize("path", ["nginx.conf", "sites-available/default", "sites-enabled/blog", "conf.d/celery.conf"])
-def test_nginx_of_somebody_else(host: Host, path: str) -> None:
-    host.write(f"/etc/nginx/{path}", "server { listen 80 default_server; }\n")
-    (found,) = host.found("nginx")
-    assert path.replace("available", "enabled") in found
+BLOG = "server {\n    listen 80 default_server;\n    server_name blog.example.org;\n}\n"
+AT_80 = [{"port": 80, "addresses": ["0.0.0.0"]}]  # noqa: S104
+
+
+@pytest.mark.parametrize("path", ["sites-available/default", "sites-enabled/blog", "conf.d/blog.conf"])
+def test_sites_of_others_stay_beside_a_named_one(host: Host, path: str) -> None:
+    """Without a name of its own, the platform's site would take requests from theirs."""
+    host.write(f"/etc/nginx/{path}", BLOG)
+    found = host.found("nginx", listen=AT_80)
+    assert any(path.replace("available", "enabled") in one for one in found)
+    assert host.found("nginx", listen=AT_80, names=["shop.example.org"]) == []
+    assert everything(host)["beside"] == ["nginx"]
+    (taken,) = host.found("nginx", listen=AT_80, names=["blog.example.org"])
+    assert taken.endswith(", at port 80, with the name blog.example.org")
     host.claim("nginx.service")
-    assert host.found("nginx") == []
+    assert host.found("nginx", listen=AT_80) == []
 
 
-def test_a_default_site_that_is_no_link_of_the_package(host: Host) -> None:
+def test_a_port_of_its_own_needs_no_name(host: Host) -> None:
     host.path("/etc/nginx/sites-enabled/default").unlink()
-    host.write("/etc/nginx/sites-enabled/default", "server {}\n")
-    assert host.found("nginx") == ["the site /etc/nginx/sites-enabled/default"]
+    host.write("/etc/nginx/conf.d/blog.conf", BLOG.replace("80 ", "8081 "))
+    assert host.found("nginx", listen=AT_80) == []
+
+
+def test_an_address_of_another_site_hides_ours(host: Host) -> None:
+    host.path("/etc/nginx/sites-enabled/default").unlink()
+    host.write("/etc/nginx/conf.d/blog.conf", BLOG.replace("80 ", "192.0.2.1:80 "))
+    (found,) = host.found("nginx", listen=AT_80, names=["shop.example.org"])
+    assert found.endswith("for the address 192.0.2.1 alone")
+
+
+def test_nginx_has_to_read_our_site(host: Host) -> None:
+    host.write("/etc/nginx/nginx.conf", "http {\n    include /etc/nginx/conf.d/*.conf;\n    gzip on;\n}\n")
+    assert host.found("nginx") == []
+    host.write("/etc/nginx/nginx.conf", "http {\n    # include /etc/nginx/conf.d/*.conf;\n}\n")
+    assert host.found("nginx") == ["/etc/nginx/nginx.conf, which does not include /etc/nginx/conf.d/*.conf"]
+    host.install("/etc/nginx/nginx.conf")
+    host.write("/etc/nginx/conf.d/celery.conf", BLOG)
+    assert host.found("nginx") == ["the site /etc/nginx/conf.d/celery.conf"]
+
+
+def test_our_place_is_what_it_was(host: Host) -> None:
+    """A site that others add later takes nothing from the platform's."""
+    host.write("/etc/nginx/conf.d/celery.conf", "server {\n    listen 80 default_server;\n}\n")
+    host.claim("nginx.service")
+    host.write("/etc/nginx/conf.d/blog.conf", "server { listen 8081; }\n")
+    assert everything(host)["beside"] == []
+    host.write("/etc/nginx/conf.d/celery.conf", "server {\n    listen 80;\n}\n")
+    assert everything(host)["beside"] == ["nginx"]
 
 
 # --- supervisord -----------------------------------------------------------------------------------------------------
