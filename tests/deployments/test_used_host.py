@@ -55,7 +55,6 @@ FOUND = (
     "1 key in database 0 in /var/lib/redis/dump.rdb",
     "/var/lib/postgresql/17/main with 1 database",
     "the site /etc/nginx/conf.d/blog.conf, at port 80",
-    "/etc/supervisor/supervisord.conf, changed since the package supervisor brought it",
     "[program:celery] in /etc/supervisor/conf.d/shop.conf",
     "the account celery with home /home/celery",
     "/usr/local/bin/celery, a file that the platform did not write",

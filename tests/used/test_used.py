@@ -15,7 +15,7 @@ from tests.hosts.support import Platform, Site, eventually, make
 PAST = r"""
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
-apt-get -qq install --yes --no-install-recommends curl nginx redis-server >/dev/null
+apt-get -qq install --yes --no-install-recommends curl nginx redis-server supervisor >/dev/null
 sed -i 's/^# requirepass .*/requirepass s3cret/' /etc/redis/redis.conf
 systemctl restart redis-server
 sleep 1
@@ -26,6 +26,13 @@ redis-cli save
 echo 'server { listen 80; server_name blog.example.org; return 200 BLOG; }' >/etc/nginx/sites-available/blog
 ln -sf ../sites-available/blog /etc/nginx/sites-enabled/blog
 systemctl reload-or-restart nginx
+cat >/etc/supervisor/conf.d/mail.conf <<END
+[program:mail]
+command=/bin/sleep 44444
+END
+sed -i '1i ; our own' /etc/supervisor/supervisord.conf
+systemctl restart supervisor
+sleep 2
 """
 KEYS = r"""
 systemctl is-active --quiet redis-server
@@ -35,8 +42,8 @@ redis-cli $user --raw get order:500
 redis-cli $user --raw -n 7 get basket
 redis-cli $user --raw keys 'order:*' | wc -l
 """
-OWN = "sha256sum /etc/redis/redis.conf; ls -l /etc/nginx/sites-enabled"
-PIDS = "systemctl show --value --property MainPID nginx"
+OWN = "sha256sum /etc/redis/redis.conf; ls -l /etc/nginx/sites-enabled; sha256sum /etc/supervisor/supervisord.conf"
+PIDS = "systemctl show --value --property MainPID nginx supervisor; supervisorctl pid mail"
 PAGES = r"""
 for name in blog.example.org 127.0.0.1; do curl --silent --header "Host: $name" http://127.0.0.1/; done
 """

@@ -66,4 +66,5 @@ def check(host: Host, services: Sequence[Mapping[str, Any]]) -> list[Conflict]:
 def beside(host: Host, services: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the services in which the platform has, or gets, its place beside others."""
     names = [service["name"] for service in services]
-    return ["nginx"] if "nginx" in names and nginx.beside(host, host.claimed(SERVICES["nginx"][0][0])) else []
+    asked = {"nginx": nginx.beside, "supervisor": supervisor.beside}
+    return [name for name, ask in asked.items() if name in names and ask(host, host.claimed(SERVICES[name][0][0]))]

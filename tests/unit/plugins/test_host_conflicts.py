@@ -51,6 +51,15 @@ DUMP = EMPTY_DUMP[:-9] + b"\xfe\x00\xfb\x43\xe9\x00" + b"\x00\x07order:1\x04paid
 # A row of RabbitMQ's table of users: Erlang's tag of an atom differs from Debian 12 to 13.
 USER = b"\x83h\x06%s\rinternal_userm\x00\x00\x00%c%sm\x00\x00\x00$!\xc5\x8e\xa1"
 ATOMS = (b"d\x00", b"w")
+SUPERVISORD = """\
+[unix_http_server]
+file=/var/run/supervisor.sock   ; (the path to the socket file)
+chmod=0700                       ; sockef file mode (default 0700)
+[supervisord]
+logfile=/var/log/supervisor/supervisord.log ; (main log file;default $CWD/supervisord.log)
+[include]
+files = /etc/supervisor/conf.d/*.conf
+"""
 LOOPBACK, ANY, ANY6 = "0100007F", "00000000", "0" * 32
 
 
@@ -401,9 +410,37 @@ def test_other_programs_live_beside_ours(host: Host) -> None:
 
 
 def test_supervisord_of_somebody_else(host: Host) -> None:
-    host.write("/etc/supervisor/supervisord.conf", "[inet_http_server]\nport=127.0.0.1:9001\n")
+    host.write("/etc/supervisor/supervisord.conf", SUPERVISORD + "[inet_http_server]\nport=127.0.0.1:9001\n")
+    assert host.found("supervisor", programs=["celery"]) == []
+    assert everything(host)["beside"] == ["supervisor"]
+    host.claim("supervisor.service")
+    assert everything(host)["beside"] == [], "a host of an older version"
+    kept = host.write("/var/lib/celery-platform/originals/supervisor.service.json", '{"files": {"/etc/a": {}}}')
+    assert everything(host)["beside"] == ["supervisor"]
+    kept.write_text('{"files": {"/etc/supervisor/supervisord.conf": {}}}')
+    assert everything(host)["beside"] == []
+
+
+def test_a_program_of_others_is_not_restarted_for_ours(host: Host) -> None:
+    host.write("/etc/supervisor/conf.d/mail.conf", "[program:mail]\ncommand=/bin/true\n")
+    assert everything(host)["beside"] == ["supervisor"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("/var/run/supervisor.sock", "/run/other.sock", "without a socket at /run/supervisor.sock"),
+        ("chmod=0700", "username=me", "whose socket wants a password"),
+        ("/etc/supervisor/conf.d", "/srv", "which does not include /etc/supervisor/conf.d/*.conf"),
+        ("[supervisord]", "no section", "which cannot be read"),
+    ],
+)
+def test_a_supervisord_that_cannot_run_ours(host: Host, old: str, new: str, words: str) -> None:
+    host.write(
+        "/etc/supervisor/supervisord.conf", ("" if new != "no section" else "x\n") + SUPERVISORD.replace(old, new)
+    )
     (found,) = host.found("supervisor", programs=["celery"])
-    assert found == "/etc/supervisor/supervisord.conf, changed since the package supervisor brought it"
+    assert words in found
     host.claim("supervisor.service")
     assert host.found("supervisor", programs=["celery"]) == []
 
