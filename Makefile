@@ -81,7 +81,7 @@ destroy: setup  ## Remove the lab: its hosts, their data, its network and keys, 
 	@$(must_be_lab)bin/lab --destroy $(INVENTORY)
 
 # --- proof ----------------------------------------------------------------------------------------------------------
-.PHONY: test test-times lint lint-ansible lint-python lint-shell unit versions tour molecule apps conformance removal rolling chaos bench-deploy bench-redis
+.PHONY: test test-times lint lint-ansible lint-python lint-shell unit versions tour molecule apps conformance removal used rolling chaos bench-deploy bench-redis
 test: setup-test lint  ## Run all tests that CI runs
 	@pytest --junit-xml=.cache/times/test.xml
 
@@ -125,6 +125,11 @@ removal: setup-lab  ## Prove `make remove` on hosts of its own: five minutes, no
 	@$(MAKE) --no-print-directory deploy INVENTORY=molecule/mishaps/inventory
 	@pytest tests/removal --ansible-inventory=molecule/mishaps/inventory --sudo $(ARGS)
 	@$(MAKE) --no-print-directory destroy INVENTORY=molecule/mishaps/inventory
+
+used: setup-lab  ## Prove that a host with a past keeps what others have on it: two minutes, not in `make test`
+	@bin/lab tests/used/inventory
+	@pytest tests/used --ansible-inventory=tests/used/inventory --sudo $(ARGS)
+	@$(MAKE) --no-print-directory destroy INVENTORY=tests/used/inventory
 
 rolling: setup-lab  ## Prove releases on several hosts, web sides behind several proxies: fifteen minutes, not in `make test`
 	@pytest tests/rolling $(ARGS)

@@ -51,6 +51,15 @@ options:
       version:
         description: Which PostgreSQL, by its major version.
         type: str
+      take_over:
+        description: Whether the service may replace that of others, where their data can be kept.
+        type: bool
+        default: false
+      names:
+        description: The names under which nginx is to serve the application; any name when empty.
+        type: list
+        elements: str
+        default: []
       programs:
         description: The names of the programs that supervisord is to run.
         type: list
@@ -83,6 +92,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+beside:
+  description: The services in which the platform has, or gets, its place beside others, whose configuration stays.
+  returned: always
+  type: list
+  elements: str
+  sample: [nginx]
 conflicts:
   description: What is in the way.
   returned: always
@@ -99,7 +114,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.check import SERVICES, check
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.check import SERVICES, beside, check
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.conflict import render
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host
 
@@ -115,6 +130,8 @@ def main() -> None:
         "name": {"type": "str", "required": True, "choices": list(SERVICES)},
         "listen": {"type": "list", "elements": "dict", "default": [], "options": listen},
         "version": {"type": "str"},
+        "take_over": {"type": "bool", "default": False},
+        "names": texts,
         "programs": texts,
         "root": {"type": "path"},
         "home": {"type": "path"},
@@ -128,11 +145,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    found = check(Host(module.params["root"]), module.params["services"])
+    host = Host(module.params["root"])
+    found = check(host, module.params["services"])
     conflicts = [asdict(conflict) for conflict in found]
+    shared = beside(host, module.params["services"])
     if found:
-        module.fail_json(msg=render(module.params["host"], found), conflicts=conflicts)
-    module.exit_json(changed=False, conflicts=conflicts)
+        module.fail_json(msg=render(module.params["host"], found), conflicts=conflicts, beside=shared)
+    module.exit_json(changed=False, conflicts=conflicts, beside=shared)
 
 
 if __name__ == "__main__":

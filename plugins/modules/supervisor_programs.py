@@ -42,7 +42,8 @@ options:
     description:
       - Programs whose new process is ready before the old one is stopped, and the file of each program's heartbeat,
         JSON with C(pid) and C(connected).
-      - supervisord has to have the extension C(supervisor_handover) of the role C(supervisor).
+      - supervisord has to have the extension C(supervisor_handover) of the role C(supervisor). Without it, as in a
+        supervisord of others, the program is restarted.
     type: dict
     default: {}
   ready_timeout:
@@ -322,6 +323,14 @@ def ready(file: str, pid: int) -> bool:
     return report.get("pid") == pid and bool(report.get("connected"))
 
 
+def with_extension(server: Any, handover: dict[str, str]) -> dict[str, str]:
+    """Return the programs to hand over: none where a supervisord of others lacks the extension."""
+    try:
+        return handover if "handover.rename" in server.system.listMethods() else {}
+    except OSError:  # the first call of the programs says what is wrong
+        return handover
+
+
 ARGUMENTS: dict[str, Any] = {
     "owner": {"type": "str", "required": True},
     "content": {"type": "str"},
@@ -369,7 +378,11 @@ def main() -> None:
     write(options["directory"], differing)
     server = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(options["socket"]))
     programs = Programs(
-        server, options["timeout"], options["handover"], options["ready_timeout"], options["log_folder"]
+        server,
+        options["timeout"],
+        with_extension(server, options["handover"]),
+        options["ready_timeout"],
+        options["log_folder"],
     )
     try:
         done = programs.apply(set(wanted), restart, stale, options["directory"])

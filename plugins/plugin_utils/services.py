@@ -17,6 +17,7 @@ from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names imp
     HOMES,
 )
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils import topology
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils import web as front
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.topology import LOOPBACK, Topology
 
 PACKAGES = {
@@ -33,6 +34,7 @@ UNITS = {
     "postgresql": "postgresql.service",
 }
 # the services of Debian that keep credentials
+TAKEN_OVER = ("redis",)  # the services that may replace those of others, with consent
 CREDENTIAL_PACKAGES = ("rabbitmq-server", "redis-server", "postgresql")
 POSTGRESQL_VERSIONS = {"12": "15", "13": "17"}  # by Debian's release
 
@@ -66,7 +68,8 @@ def claims(
     Args:
         topo: the platform's hosts.
         host: the host.
-        variables: ``celery_rabbitmq_management_port`` and ``celery_web_port``.
+        variables: ``celery_rabbitmq_management_port``, ``celery_web_port``,
+            ``celery_take_over`` and those of the web side's names.
         debian: the major version of the host's Debian.
         programs: the host's supervisord programs.
     """
@@ -87,7 +90,10 @@ def claims(
             "version": POSTGRESQL_VERSIONS.get(debian, ""),
             "listen": [{"port": topology.POSTGRESQL, "addresses": listen}],
         },
-        "nginx": {"listen": [{"port": variables["celery_web_port"], "addresses": list(topology.ANYWHERE)}]},
+        "nginx": {
+            "listen": [{"port": variables["celery_web_port"], "addresses": list(topology.ANYWHERE)}],
+            "names": front.server_names(variables),
+        },
         "supervisor": {"programs": list(programs)},
         "celery": {"root": CELERY_ROOT, "home": HOMES["celery"], "files": list(CELERY_FILES), "listen": web},
         "flower": {
@@ -100,4 +106,5 @@ def claims(
     names = topo.services(host)
     if topo.caches(host):
         names.insert(names.index("redis") + 1, "cache")
-    return [{"name": name, **claimed[name]} for name in names]
+    taken = {name: {"take_over": True} for name in variables["celery_take_over"]}
+    return [{"name": name, **claimed[name], **taken.get(name, {})} for name in names]

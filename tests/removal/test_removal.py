@@ -99,7 +99,9 @@ def test_it_leaves_what_others_own(site: Site, later: list[str]) -> None:
 
 def test_the_next_deployment_goes_on_with_the_data(site: Site, deployments: Deployments, later: list[str]) -> None:
     """As if the platform had only been stopped."""
-    site.run("rm /etc/nginx/conf.d/blog.conf && systemctl reload nginx")  # a site of others is refused
+    site.run(
+        "rm /etc/nginx/conf.d/blog.conf && systemctl reload nginx"
+    )  # beside one of others, the platform's site needs a name
     mark = "/var/lib/celery/mark"
     site.run(f"touch {mark}")
     run = deployments.run()

@@ -39,10 +39,13 @@ def program(name: str, stop: float = 0, mark: str = "", ready: str = "") -> str:
     return f'[program:{name}]\ncommand={command}\nstartsecs=0\nstopwaitsecs=20\nenvironment=MARK="{mark}"\n\n'
 
 
+HANDOVER = "[rpcinterface:handover]\nsupervisor.rpcinterface_factory=supervisor_handover:make_interface\n"
+
+
 class Supervisord:
     """A supervisord of this test alone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, extended: bool = True) -> None:
         self.programs = folder / "conf.d"
         self.programs.mkdir()
         self.socket = folder / "s"
@@ -52,8 +55,7 @@ class Supervisord:
             f"[supervisord]\nlogfile={folder}/log\npidfile={folder}/pid\nchildlogdir={folder}\nnodaemon=true\n"
             "[rpcinterface:supervisor]\n"
             "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
-            "[rpcinterface:handover]\n"
-            "supervisor.rpcinterface_factory=supervisor_handover:make_interface\n"
+            f"{HANDOVER if extended else ''}"
             f"[include]\nfiles={self.programs}/*.conf\n"
         )
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.configuration)]
@@ -166,6 +168,17 @@ def test_a_new_process_is_ready_before_the_old_one_goes(supervisord: Supervisord
     assert (again["changed"], again["programs"]) == (False, {})
     supervisord.control("restart", "celery")
     assert supervisord.pids().keys() == after.keys()
+
+
+def test_a_supervisord_of_others_restarts_what_it_cannot_hand_over(tmp_path: Path) -> None:
+    supervisord = Supervisord(tmp_path, extended=False)
+    try:
+        handover = {"celery": f"{tmp_path}/ready"}
+        supervisord.apply(program("celery"), handover=handover)
+        done = supervisord.apply(program("celery", mark="2"), handover=handover)
+        assert done["programs"] == {"celery": "restarted"}
+    finally:
+        supervisord.kill()
 
 
 def test_a_new_process_that_does_not_get_ready_is_taken_back(supervisord: Supervisord, tmp_path: Path) -> None:

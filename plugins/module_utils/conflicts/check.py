@@ -62,3 +62,10 @@ def check(host: Host, services: Sequence[Mapping[str, Any]]) -> list[Conflict]:
             found += supervisor.check_programs(host, service)
         found += ports.check_ports(host, service, ports.Owner(units, account), claimed)
     return [*found, *check_room(host, new)]
+
+
+def beside(host: Host, services: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the services in which the platform has, or gets, its place beside others."""
+    names = [service["name"] for service in services]
+    asked = {"nginx": nginx.beside, "supervisor": supervisor.beside}
+    return [name for name, ask in asked.items() if name in names and ask(host, host.claimed(SERVICES[name][0][0]))]

@@ -3,21 +3,62 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.conflict import Conflict
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host, text_of
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.packages import check_file
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import ORIGINALS
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.originals import Originals
 
+CONFIGURATION = "/etc/supervisor/supervisord.conf"
 OWN_PROGRAM = re.compile(r"; Managed by Ansible for (celery|flower)\.")
 SECTION = re.compile(r"^\[(program|group|fcgi-program|eventlistener):([^\]\s]+)\]", re.MULTILINE)
 
 
+def beside(host: Host, claimed: bool) -> bool:
+    """Return whether the platform's programs are, or are going to be, programs of a supervisord of others.
+
+    Args:
+        host: the host.
+        claimed: whether the platform has configured supervisord. Then it has kept what was at the places of its files.
+    """
+    if claimed:
+        files = Originals(host.path(ORIGINALS), "supervisor.service").files
+        return bool(files) and CONFIGURATION not in files
+    programs = host.glob("/etc/supervisor/conf.d/*.conf")
+    others = [path for path in programs if not OWN_PROGRAM.match(text_of(path))]
+    return bool(others) or host.altered(host.path(CONFIGURATION))
+
+
 def check_supervisor(host: Host, service: Mapping[str, Any]) -> Iterator[Conflict]:
-    """Check a supervisord that the platform has not configured."""
-    yield from check_file(host, "supervisor", host.path("/etc/supervisor/supervisord.conf"), "supervisor")
+    """Check a supervisord that the platform has not configured: whether it can run the platform's programs."""
+    if not host.altered(host.path(CONFIGURATION)):
+        return
+    own = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(";", " #"))
+    try:
+        own.read_string(text_of(host.path(CONFIGURATION)))
+    except configparser.Error as error:
+        yield _refused(f", which cannot be read: {str(error).splitlines()[0]}")
+        return
+    sockets = ("/run/supervisor.sock", "/var/run/supervisor.sock")
+    if own.get("unix_http_server", "file", fallback="") not in sockets:
+        yield _refused(", without a socket at /run/supervisor.sock")
+    elif own.get("unix_http_server", "username", fallback=""):
+        yield _refused(", whose socket wants a password")
+    if "/etc/supervisor/conf.d/*.conf" not in own.get("include", "files", fallback="").split():
+        yield _refused(", which does not include /etc/supervisor/conf.d/*.conf")
+
+
+def _refused(why: str) -> Conflict:
+    return Conflict(
+        "supervisor",
+        f"{CONFIGURATION}{why}",
+        "the platform could not run its programs with it, and would not replace it, because it runs programs of others",
+        "Change that, as in the file that the package supervisor brings, and restart supervisord.",
+    )
 
 
 def check_programs(host: Host, service: Mapping[str, Any]) -> Iterator[Conflict]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.postgresql import FIRST_USER_OID
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.supervisor import OWN_PROGRAM
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import RABBITMQ_VHOST, STAMPS
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.redis_client import RedisClient
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.removal.step import (
     Removal,
     RemovalError,
@@ -20,9 +22,13 @@ from ansible_collections.celery_on_hosts.platform.plugins.module_utils.removal.s
     remove,
 )
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.removal.units import Unit, own_files
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.taken import TAKEN, copies_of
 
 NGINX_DEFAULT = "/etc/nginx/sites-enabled/default"
+REDIS_TAKEN = f"{TAKEN}/redis"
 REDIS_SECRETS = ("/etc/redis/users.acl", "/etc/redis/root.password")  # of the module redis_users
+
+REDIS_LOADS = 600  # seconds that it may take to read its data
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,9 @@ def plan_service(removal: Removal, service: Service, also: Sequence[str] = ()) -
         pass
     elif service.data is None:
         planned.configuration()
+    elif present(host, REDIS_TAKEN) and service.name == "Redis":
+        planned.redis_given_back()
+        return package
     elif others:
         removal.stays.append(f"{service.name} runs on with its configuration and all its data. It has {_list(others)}.")
     elif removal.data:
@@ -208,6 +217,51 @@ class Planned:
         switched = [unit.switch_off for unit in self.units]
         what = f"{self.name}, stopped and disabled; its configuration and data stay"
         self.removal.add(what, *([self._start_by_hand] if self.cluster else []), *switched)
+
+    def redis_given_back(self) -> None:
+        """Plan that a Redis that was taken over runs with its own configuration again, and with all its keys."""
+        unit, host = self.units[0], self.removal.host
+        ran = text_of(host.path(REDIS_TAKEN)) == "started"
+        back, again = partial(unit.files_back, self.package), partial(self._redis_as_before, ran)
+        forget = partial(remove, host.path(REDIS_TAKEN))
+        what = f"Redis, as it was before the platform came, with all keys that it has: {_list(self.ours)}"
+        self.removal.add(what, self._save_redis, back, self._redis_files_back, again, unit.forget, forget)
+
+    def _save_redis(self) -> None:
+        """Let Redis save all its keys to its snapshot, and stop it."""
+        unit = self.units[0]
+        password = text_of(self.removal.host.path(REDIS_SECRETS[1])).strip()
+        if not password:  # a removal that was cut off after this
+            return
+        self.removal.run("systemctl", "start", unit.name)
+        deadline = time.monotonic() + REDIS_LOADS
+        with RedisClient("127.0.0.1", 6379) as client:
+            client("AUTH", "root", password)
+            while client.info("persistence").get("loading") != "0":
+                if time.monotonic() > deadline:
+                    raise RemovalError("Redis still loads its data; remove again when it has")
+                time.sleep(0.1)
+            client("SAVE")
+        self.removal.run("systemctl", "stop", unit.name)
+
+    def _redis_files_back(self) -> None:
+        """Leave Redis the data that its own configuration reads, and its own users."""
+        host = self.removal.host
+        configuration = text_of(host.path("/etc/redis/redis.conf"))
+        if not re.search(r"(?m)^\s*appendonly\s+yes\b", configuration):
+            remove(host.path("/var/lib/redis/appendonlydir"))
+        users, password = map(host.path, REDIS_SECRETS)
+        copies = copies_of(users)
+        if copies:
+            copies[0].replace(users)
+        else:
+            remove(users)
+        remove(password)
+
+    def _redis_as_before(self, ran: bool) -> None:
+        unit = self.units[0]
+        unit.as_before()
+        self.removal.run("systemctl", "start" if ran else "stop", unit.name)
 
     def _start_by_hand(self) -> None:
         """Keep systemd's generator from starting a cluster with the host."""

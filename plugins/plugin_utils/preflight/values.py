@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.services import TAKEN_OVER
 from ansible_collections.celery_on_hosts.platform.runtime.celery_on_hosts.web.application import WebAppError, parse
 
 from .problem import Problem, suggest
@@ -137,6 +138,16 @@ KINDS: dict[str, Kind] = {
         lambda *_: "A password's special characters are percent-encoded.",
     ),
     "celery_operators": Kind("a list of users' login names", list_of(matches(r"[a-z_][a-z0-9_-]{0,31}"))),
+    "celery_take_over": Kind(
+        f"a list of services of others that may be replaced: {', '.join(TAKEN_OVER)}",
+        list_of(lambda name: name in TAKEN_OVER),
+        lambda _, value: (
+            "RabbitMQ cannot be taken over: its node has another name, and starts empty. Use another host for it, or "
+            "its address in celery_broker_url."
+            if "rabbitmq" in str(value)
+            else "Leave out the others: they are used as they are, or are refused with what to do."
+        ),
+    ),
     "celery_serial": Kind(
         "a list of numbers of hosts or shares of all, such as [1, 50%]",
         lambda value: value != [] and list_of(lambda step: is_whole(step) or matches(SERIAL_STEP)(step))(value),

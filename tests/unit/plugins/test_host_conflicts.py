@@ -51,6 +51,15 @@ DUMP = EMPTY_DUMP[:-9] + b"\xfe\x00\xfb\x43\xe9\x00" + b"\x00\x07order:1\x04paid
 # A row of RabbitMQ's table of users: Erlang's tag of an atom differs from Debian 12 to 13.
 USER = b"\x83h\x06%s\rinternal_userm\x00\x00\x00%c%sm\x00\x00\x00$!\xc5\x8e\xa1"
 ATOMS = (b"d\x00", b"w")
+SUPERVISORD = """\
+[unix_http_server]
+file=/var/run/supervisor.sock   ; (the path to the socket file)
+chmod=0700                       ; sockef file mode (default 0700)
+[supervisord]
+logfile=/var/log/supervisor/supervisord.log ; (main log file;default $CWD/supervisord.log)
+[include]
+files = /etc/supervisor/conf.d/*.conf
+"""
 LOOPBACK, ANY, ANY6 = "0100007F", "00000000", "0" * 32
 
 
@@ -204,6 +213,23 @@ def test_redis_of_somebody_else(host: Host) -> None:
     assert host.found("redis") == []
 
 
+def test_redis_that_may_be_taken_over(host: Host) -> None:
+    """Only what would lose keys is in the way."""
+    host.write("/etc/redis/redis.conf", "requirepass s3cret\nDatabases 16\ndir /var/lib/redis\n")
+    host.write("/var/lib/redis/dump.rdb", DUMP)
+    assert host.found("redis", take_over=True) == []
+    host.write("/etc/redis/redis.conf", "dir /srv/redis\nreplicaof 192.0.2.1 6379\ndatabases 32\n")
+    assert host.found("redis", take_over=True) == [
+        f"`{line}` in /etc/redis/redis.conf" for line in ("dir /srv/redis", "replicaof 192.0.2.1 6379", "databases 32")
+    ]
+    host.write("/etc/redis/redis.conf", "port 6379\n")
+    host.listen(6379, pid=12, name="other", unit="other.service")
+    listen = [{"port": 6379, "addresses": ["127.0.0.1"]}]
+    assert host.found("redis", take_over=True, listen=listen) == [
+        "port 6379, at which other (PID 12, other.service) listens"
+    ]
+
+
 def test_configuration_of_no_package(host: Host) -> None:
     host.write("/var/lib/dpkg/status", "")
     assert host.found("redis") == ["/etc/redis/redis.conf, from no package"]
@@ -302,19 +328,55 @@ def test_the_packages_own_site_may_be_gone(host: Host) -> None:
     assert host.found("nginx") == []
 
 
-@pytest.mark.parametrize("path", ["nginx.conf", "sites-available/default", "sites-enabled/blog", "conf.d/celery.conf"])
-def test_nginx_of_somebody_else(host: Host, path: str) -> None:
-    host.write(f"/etc/nginx/{path}", "server { listen 80 default_server; }\n")
-    (found,) = host.found("nginx")
-    assert path.replace("available", "enabled") in found
+BLOG = "server {\n    listen 80 default_server;\n    server_name blog.example.org;\n}\n"
+AT_80 = [{"port": 80, "addresses": ["0.0.0.0"]}]  # noqa: S104
+
+
+@pytest.mark.parametrize("path", ["sites-available/default", "sites-enabled/blog", "conf.d/blog.conf"])
+def test_sites_of_others_stay_beside_a_named_one(host: Host, path: str) -> None:
+    """Without a name of its own, the platform's site would take requests from theirs."""
+    host.write(f"/etc/nginx/{path}", BLOG)
+    found = host.found("nginx", listen=AT_80)
+    assert any(path.replace("available", "enabled") in one for one in found)
+    assert host.found("nginx", listen=AT_80, names=["shop.example.org"]) == []
+    assert everything(host)["beside"] == ["nginx"]
+    (taken,) = host.found("nginx", listen=AT_80, names=["blog.example.org"])
+    assert taken.endswith(", at port 80, with the name blog.example.org")
     host.claim("nginx.service")
-    assert host.found("nginx") == []
+    assert host.found("nginx", listen=AT_80) == []
 
 
-def test_a_default_site_that_is_no_link_of_the_package(host: Host) -> None:
+def test_a_port_of_its_own_needs_no_name(host: Host) -> None:
     host.path("/etc/nginx/sites-enabled/default").unlink()
-    host.write("/etc/nginx/sites-enabled/default", "server {}\n")
-    assert host.found("nginx") == ["the site /etc/nginx/sites-enabled/default"]
+    host.write("/etc/nginx/conf.d/blog.conf", BLOG.replace("80 ", "8081 "))
+    assert host.found("nginx", listen=AT_80) == []
+
+
+def test_an_address_of_another_site_hides_ours(host: Host) -> None:
+    host.path("/etc/nginx/sites-enabled/default").unlink()
+    host.write("/etc/nginx/conf.d/blog.conf", BLOG.replace("80 ", "192.0.2.1:80 "))
+    (found,) = host.found("nginx", listen=AT_80, names=["shop.example.org"])
+    assert found.endswith("for the address 192.0.2.1 alone")
+
+
+def test_nginx_has_to_read_our_site(host: Host) -> None:
+    host.write("/etc/nginx/nginx.conf", "http {\n    include /etc/nginx/conf.d/*.conf;\n    gzip on;\n}\n")
+    assert host.found("nginx") == []
+    host.write("/etc/nginx/nginx.conf", "http {\n    # include /etc/nginx/conf.d/*.conf;\n}\n")
+    assert host.found("nginx") == ["/etc/nginx/nginx.conf, which does not include /etc/nginx/conf.d/*.conf"]
+    host.install("/etc/nginx/nginx.conf")
+    host.write("/etc/nginx/conf.d/celery.conf", BLOG)
+    assert host.found("nginx") == ["the site /etc/nginx/conf.d/celery.conf"]
+
+
+def test_our_place_is_what_it_was(host: Host) -> None:
+    """A site that others add later takes nothing from the platform's."""
+    host.write("/etc/nginx/conf.d/celery.conf", "server {\n    listen 80 default_server;\n}\n")
+    host.claim("nginx.service")
+    host.write("/etc/nginx/conf.d/blog.conf", "server { listen 8081; }\n")
+    assert everything(host)["beside"] == []
+    host.write("/etc/nginx/conf.d/celery.conf", "server {\n    listen 80;\n}\n")
+    assert everything(host)["beside"] == ["nginx"]
 
 
 # --- supervisord -----------------------------------------------------------------------------------------------------
@@ -348,9 +410,37 @@ def test_other_programs_live_beside_ours(host: Host) -> None:
 
 
 def test_supervisord_of_somebody_else(host: Host) -> None:
-    host.write("/etc/supervisor/supervisord.conf", "[inet_http_server]\nport=127.0.0.1:9001\n")
+    host.write("/etc/supervisor/supervisord.conf", SUPERVISORD + "[inet_http_server]\nport=127.0.0.1:9001\n")
+    assert host.found("supervisor", programs=["celery"]) == []
+    assert everything(host)["beside"] == ["supervisor"]
+    host.claim("supervisor.service")
+    assert everything(host)["beside"] == [], "a host of an older version"
+    kept = host.write("/var/lib/celery-platform/originals/supervisor.service.json", '{"files": {"/etc/a": {}}}')
+    assert everything(host)["beside"] == ["supervisor"]
+    kept.write_text('{"files": {"/etc/supervisor/supervisord.conf": {}}}')
+    assert everything(host)["beside"] == []
+
+
+def test_a_program_of_others_is_not_restarted_for_ours(host: Host) -> None:
+    host.write("/etc/supervisor/conf.d/mail.conf", "[program:mail]\ncommand=/bin/true\n")
+    assert everything(host)["beside"] == ["supervisor"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("/var/run/supervisor.sock", "/run/other.sock", "without a socket at /run/supervisor.sock"),
+        ("chmod=0700", "username=me", "whose socket wants a password"),
+        ("/etc/supervisor/conf.d", "/srv", "which does not include /etc/supervisor/conf.d/*.conf"),
+        ("[supervisord]", "no section", "which cannot be read"),
+    ],
+)
+def test_a_supervisord_that_cannot_run_ours(host: Host, old: str, new: str, words: str) -> None:
+    host.write(
+        "/etc/supervisor/supervisord.conf", ("" if new != "no section" else "x\n") + SUPERVISORD.replace(old, new)
+    )
     (found,) = host.found("supervisor", programs=["celery"])
-    assert found == "/etc/supervisor/supervisord.conf, changed since the package supervisor brought it"
+    assert words in found
     host.claim("supervisor.service")
     assert host.found("supervisor", programs=["celery"]) == []
 

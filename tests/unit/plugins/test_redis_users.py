@@ -63,13 +63,16 @@ class Host:
             self.process.wait()
             self.process = None
 
-    def let_in(self, *, check: bool = False, retire: bool = False, **passwords: str) -> dict[str, Any]:
+    def let_in(
+        self, *, check: bool = False, retire: bool = False, taken_over: bool = False, **passwords: str
+    ) -> dict[str, Any]:
         """Run the module for users with these passwords."""
         return run_module(
             "redis_users",
             check=check,
             users=[{"name": name, "password": password, "rules": RULES[name]} for name, password in passwords.items()],
             retire=retire,
+            taken_over=taken_over,
             port=self.port,
             file=f"{self.folder}/users.acl",
             root_password=f"{self.folder}/root.password",
@@ -221,6 +224,16 @@ def test_a_snapshot_with_keys_is_not_started_over(host: Host) -> None:
     assert host.let_in(celery="one", operator="two")["failed"], "Redis would not read an empty folder"
     (host.folder / "appendonlydir/appendonly.aof.manifest").touch()
     assert "failed" not in host.let_in(celery="one", operator="two")
+
+
+def test_a_dry_run_of_a_take_over_goes_on(host: Host) -> None:
+    """The keys are not written to an append-only file in a dry run."""
+    redis = host.connect("operator", "two")
+    redis.set("order:1", "paid")
+    redis.save()
+    (host.folder / "root.password").unlink()
+    assert "failed" not in host.let_in(celery="one", operator="two", check=True, taken_over=True)
+    assert host.let_in(celery="one", operator="two", taken_over=True)["failed"]
 
 
 def test_keys_of_a_running_server_are_not_started_over(host: Host) -> None:

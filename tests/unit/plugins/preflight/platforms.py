@@ -32,6 +32,7 @@ GOOD: dict[str, Any] = {
     "celery_web_body_size": "10m",
     "celery_web_timeout": 60,
     "celery_web_names": [],
+    "celery_take_over": [],
     "celery_web_locations": [],
     "celery_trusted_proxies": [],
     "celery_app_state": [],
