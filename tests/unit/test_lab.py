@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 IMAGE = Path(__file__).parents[2] / "roles/lab/files/image.sh"
-PODMAN = """\
-#!/bin/sh
+PODMAN = """#!/bin/sh
 echo "$*" >>"$CALLS"
 case $1$2 in
   imageinspect) exit 1 ;;
