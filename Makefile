@@ -131,7 +131,7 @@ used: setup-lab  ## Prove that a host with a past keeps what others have on it: 
 	@pytest tests/used --ansible-inventory=tests/used/inventory --sudo $(ARGS)
 	@$(MAKE) --no-print-directory destroy INVENTORY=tests/used/inventory
 
-rolling: setup-lab  ## Prove releases on several hosts, web sides behind several proxies: fifteen minutes, not in `make test`
+rolling: setup-lab  ## Prove releases on several hosts, web sides behind several proxies: thirteen minutes, not in `make test`
 	@pytest tests/rolling $(ARGS)
 
 chaos: setup-lab  ## Break lab hosts under load and count lost tasks: [FAULT=F9] [BROKER=redis] [SOAK=40m] [SEED=n] [KEEP=1] [PUBLISH=1]
