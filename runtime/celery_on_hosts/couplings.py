@@ -53,7 +53,7 @@ RESULT_STORE = Coupling(
 
 REDIS_TRANSPORT = Coupling(
     "taking messages from Redis in one step",
-    module="redis_transport",
+    module="redis_claims, redis_transport",
     why="a worker that is killed can lose the message that it receives, as with celery_redis_transport: stock",
     needs=(
         Need(f"{_REDIS_CHANNEL}._brpop_start", ("self", "timeout"), ("_queue_cycle", "_in_poll", "active_queues")),

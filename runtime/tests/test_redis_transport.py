@@ -21,7 +21,7 @@ from kombu import Connection, Exchange, Queue
 from kombu import transport as transports
 from redis.exceptions import ResponseError
 
-from celery_on_hosts import redis_transport
+from celery_on_hosts import redis_claims, redis_holders
 
 ATOMIC = "celery_on_hosts.redis_transport:Transport"
 STOCK = "kombu.transport.redis:Transport"
@@ -253,14 +253,14 @@ def test_what_a_dead_process_of_this_host_held_comes_back_when_a_worker_begins(c
     ended = subprocess.Popen(["true"])
     ended.wait()
     holders = {
-        "dead": f"{redis_transport.host()}/{ended.pid}/x",
-        "reborn": f"{redis_transport.host()}/{os.getpid()}/x",  # this process has its number now
+        "dead": f"{redis_holders.host()}/{ended.pid}/x",
+        "reborn": f"{redis_holders.host()}/{os.getpid()}/x",  # this process has its number now
         "elsewhere": f"other.host/{ended.pid}/x",
     }
     for payload, holder in holders.items():
         redis.hset("unacked_holders", held[payload].delivery_tag, holder)
         forget(held[payload])
-    monkeypatch.setattr(redis_transport._Me, "began_as", 0)
+    monkeypatch.setattr(redis_claims.QoS, "restored_by", 0)
     came = [message for message, _ in drain(connect(), number=3)]
     assert sorted(message.payload for message in came) == ["dead", "reborn", "waits"]
     assert came[-1].payload == "waits"
