@@ -252,8 +252,8 @@ def test_queues_are_quorum_queues_under_the_policy(site: Site, queue: str) -> No
     }
     exchange = site.management(f"exchanges/celery/{quote(queue)}")
     assert (exchange["type"], exchange["durable"], exchange["policy"]) == ("topic", True, "unroutable")
-    for parking in ("celery.dead", "celery.unroutable"):
-        assert _queue(site, parking)["type"] == "quorum"
+    for dead_letters in ("celery.dead", "celery.unroutable"):
+        assert _queue(site, dead_letters)["type"] == "quorum"
 
 
 @pytest.mark.needs("rabbitmq")

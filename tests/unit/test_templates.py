@@ -250,8 +250,8 @@ def test_rabbitmq_gets_users_and_policies_and_no_guest(workers: list[dict[str, A
     assert all(user["password_hash"] and "password" not in user for user in definitions["users"])
     assert not [secret for secret in SECRETS.values() if secret in text]
     assert {entry["user"] for entry in definitions["permissions"]} == set(names)
-    parked = {queue["name"] for queue in definitions["queues"]}
-    assert parked == {"celery.dead", "celery.unroutable"} == {entry["source"] for entry in definitions["bindings"]}
+    queues = {queue["name"] for queue in definitions["queues"]}
+    assert queues == {"celery.dead", "celery.unroutable"} == {entry["source"] for entry in definitions["bindings"]}
 
 
 def test_another_password_is_another_account_where_a_server_takes_one() -> None:
@@ -294,9 +294,9 @@ def test_rabbitmqs_policies_reach_every_queue_and_no_other() -> None:
     ]
     assert policies["tasks"]["definition"]["dead-letter-exchange"] == "celery.dead"
     assert policies["tasks"]["definition"]["delivery-limit"] == 20
-    (parked,) = [name for name, policy in policies.items() if re.search(policy["pattern"], "celery.dead")]
-    assert re.search(policies[parked]["pattern"], "celery.unroutable")
-    assert policies[parked]["definition"] == {"delivery-limit": 2**31 - 1}, "RabbitMQ 4 would drop after 20 looks"
+    (found,) = [name for name, policy in policies.items() if re.search(policy["pattern"], "celery.dead")]
+    assert re.search(policies[found]["pattern"], "celery.unroutable")
+    assert policies[found]["definition"] == {"delivery-limit": 2**31 - 1}, "RabbitMQ 4 would drop after 20 looks"
     exchanges = re.compile(policies["unroutable"]["pattern"])
     assert all(exchanges.search(name) for name in [*queues, "celery_delayed_27", "celery_delayed_delivery"])
 
