@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.database_extensions import advice
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.table import table
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -95,7 +96,7 @@ def failed_command(loop: Mapping[str, Any], commands: Sequence[str]) -> str:
     lines += [f"  {line}" for line in said]
     rest = commands[len(ran) :]
     lines += [f"Not run: {'; '.join(f'`{command}`' for command in rest)}"] if rest else []
-    return "\n".join(lines)
+    return "\n".join(filter(None, [*lines, advice("\n".join(output))]))
 
 
 class FilterModule:

@@ -5,10 +5,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 LINES = 10  # of each log
-_BYTES = 20_000  # from the end of a log: more than its last lines need
+_BYTES = 60_000  # from the end of a log: more than its last traceback needs
+_MARKERS = re.compile(r"\s*[~^][~^ ]*")  # below a line of a traceback
+_CHAINED = (  # between the tracebacks of an exception and of the exception that was raised while it was handled
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+)
 _PASSWORD = re.compile(r"(\w+://[^\s:@/]*):[^\s@]+@")  # as runtime/celery_on_hosts/text.py hides it
 
 
@@ -32,9 +37,23 @@ def ends_of(paths: Iterable[str], begins: Mapping[str, int] | None = None, count
     """
     found = []
     for path in paths:
-        lines = [f"  {line}" for line in _last(path, (begins or {}).get(path, 0))[-count:]]
-        found += [f"The last lines of {path}:", *lines] if lines else []
+        lines = _last(path, (begins or {}).get(path, 0))
+        last = lines[-count:]
+        earlier = [line for line in _causes(lines) if line not in last]
+        found += [f"The last lines of {path}:", *(f"  {line}" for line in last)] if last else []
+        found += ["The exceptions that led there:", *(f"  {line}" for line in earlier)] if earlier else []
     return "\n".join(found)
+
+
+def _causes(lines: Sequence[str]) -> list[str]:
+    """Return the exceptions that led to the last one, the first one first: the cause is far above the last lines."""
+    begin = max((index for index, line in enumerate(lines) if _begins(lines, index)), default=0)
+    return [before for before, line in zip(lines[begin:], lines[begin + 1 :], strict=False) if line.strip() in _CHAINED]
+
+
+def _begins(lines: Sequence[str], index: int) -> bool:
+    """Tell whether a line is the first of a traceback that no exception led to."""
+    return lines[index].strip().startswith("Traceback (") and (index == 0 or lines[index - 1].strip() not in _CHAINED)
 
 
 def _last(path: str, begin: int) -> list[str]:
@@ -45,4 +64,6 @@ def _last(path: str, begin: int) -> list[str]:
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    return [_PASSWORD.sub(r"\1:**@", line) for line in text.splitlines() if line.strip()]
+    return [
+        _PASSWORD.sub(r"\1:**@", line) for line in text.splitlines() if line.strip() and not _MARKERS.fullmatch(line)
+    ]

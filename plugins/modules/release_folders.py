@@ -97,6 +97,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.database_extensions import advice
 
 MADE = ".static.json"  # beside `static`: with what the static files were made
 SHOWN_LINES = 15  # of the output of a command that fails
@@ -169,8 +170,10 @@ class Folders:
             words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            lines = (done.stdout + done.stderr).strip().splitlines()[-SHOWN_LINES:]
-            raise CommandFailed(f"{command} ended with {done.returncode}:\n  " + "\n  ".join(lines))
+            output = done.stdout + done.stderr
+            said = "\n  ".join(output.strip().splitlines()[-SHOWN_LINES:])
+            hint = advice(output)
+            raise CommandFailed(f"{command} ended with {done.returncode}:\n  {said}" + (f"\n{hint}" if hint else ""))
 
     def _make_folder(self, folder: Path, group: str, mode: int) -> None:
         """Make a folder with its parents; their owner may write there."""

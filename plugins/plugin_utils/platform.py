@@ -288,6 +288,7 @@ class Platform:
                 web_command=web_command,
                 state=folders.state,
                 static=folders.static,
+                commands=settings.commands_digest(variables["celery_app_release_commands"], makes or ()),
             )
 
         def files(folder: str) -> list[dict[str, Any]]:

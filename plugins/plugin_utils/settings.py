@@ -299,6 +299,17 @@ def configuration_digest(
     return short_digest(shared + description.to_json() + json.dumps(list(programs), sort_keys=True))
 
 
+def commands_digest(release: Iterable[str], static: Iterable[str]) -> str:
+    """Return a digest of the commands that a deployment runs; empty for none.
+
+    Args:
+        release: the release commands.
+        static: the commands that make static files on the host.
+    """
+    lists = [list(release), list(static)]
+    return short_digest(json.dumps(lists), 6) if any(lists) else ""
+
+
 def environment_suffix(environment: Mapping[str, Any]) -> str:
     """Return what a program's own environment adds to the digest of its configuration; empty for none."""
     return short_digest(json.dumps(environment), 6) if environment else ""

@@ -153,7 +153,7 @@ class Folders:
         state: paths in the application's folder that all releases share; a folder ends with a slash.
         served: those folders of ``state`` that nginx reads.
         static: folders in the application's folder that belong to a release.
-        places: where nginx finds the files of each address.
+        places: where nginx finds the files of each address; an entry without one is not served.
     """
 
     state: tuple[str, ...]
@@ -175,5 +175,6 @@ class Folders:
             holders = [path for path in state if f"{folder}/".startswith(f"{path.strip('/')}/")]
             served += holders
             static += [] if holders else [f"{folder}/"]
-            places[one["url"]] = f"{DATA if holders else STATIC}/{folder}/"
+            if "url" in one:
+                places[one["url"]] = f"{DATA if holders else STATIC}/{folder}/"
         return cls(state, tuple(dict.fromkeys(served)), tuple(dict.fromkeys(static)), places)

@@ -101,6 +101,8 @@ class Platform:
         web_command: the command that serves the web side instead.
         state: paths in the application's folder that are links to what all releases share.
         static: folders in the application's folder that belong to the release, and that commands fill.
+        commands: a digest of the release commands, and of those that make static files. No process reads it: a changed
+            list is a changed setting, and new settings run the commands.
 
     Raises:
         PlatformError: a value is not allowed.
@@ -124,6 +126,7 @@ class Platform:
     web_command: str = ""
     state: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
+    commands: str = ""
 
     def __post_init__(self) -> None:
         if self.broker not in BROKERS:

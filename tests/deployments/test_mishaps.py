@@ -202,3 +202,15 @@ def test_a_dead_letter_is_reported_and_stops_no_deployment(site: Site, deploymen
     assert "1 dead-lettered" in run.said, run.said
     site.run("celery-dead drop --all --yes")
     eventually(lambda: site.health()[0], lambda code: code == 0)
+
+
+def test_a_release_command_that_is_added_later_runs_for_the_same_release(site: Site, deployments: Deployments) -> None:
+    """Once, and nothing is restarted. Another deployment has nothing to do."""
+    before = current(site), site.processes()
+    mark = "/var/lib/celery/added-later"
+    commands = [f"python -c \"open('{mark}', 'a').write('x')\""]
+    for changed in (True, False):
+        run = deployments.run(celery_app_release_commands=commands, celery_prefetch_multiplier=3)
+        assert run.status == 0, run.said
+        assert bool(run.changed) == changed, run.said
+        assert (site.run(f"cat {mark}"), current(site), site.processes()) == ("x", *before)

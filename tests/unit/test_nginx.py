@@ -230,7 +230,7 @@ def test_static_files_are_served_by_nginx(door: Any, tmp_path: Path, monkeypatch
     for name in ("static/dist/a.css", "data/media/b.png"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(name)
-    folders = [{"url": "/static/", "folder": "dist"}, {"url": "/media/", "folder": "media"}]
+    folders = [{"url": "/static/", "folder": "dist"}, {"url": "/media/", "folder": "media"}, {"folder": "css"}]
     front = door(celery_web_static=folders, celery_app_state=["media/"])
     assert [front.ask(path)[0] for path in ("/static/a.css", "/media/b.png")] == [200, 200]
     assert [front.ask(path)[0] for path in ("/static/b.png", "/media/", "/static/../secret")] == [404, 403, 200]

@@ -695,8 +695,21 @@ def test_another_web_application_is_checked_and_restarts_no_worker() -> None:
     assert one.variable("celery", "_celery_configuration") == other.variable("celery", "_celery_configuration")
 
 
+@pytest.mark.parametrize(
+    "added", [{"celery_app_release_commands": ["flask x"]}, {"celery_web_static_commands": ["flask x"]}]
+)
+def test_a_command_that_is_added_runs_for_the_same_release_and_restarts_nothing(added: dict[str, Any]) -> None:
+    """New settings run the commands; a list of commands is a setting that no program reads."""
+    common: dict[str, Any] = {"celery_web_static": [{"folder": "css"}]}
+    one, other = Platform(**common), Platform(**common | added)
+    path = "/etc/celery/platform.json"
+    assert one.text("celery", path) != other.text("celery", path)
+    assert one.variable("celery", "_celery_configuration") == other.variable("celery", "_celery_configuration")
+    assert "flask x" not in other.text("celery", path), "anybody may read the file"
+
+
 def test_what_the_application_writes_is_linked_and_what_nginx_serves_is_readable() -> None:
-    folders = [{"url": "/static/", "folder": "staticfiles"}, {"url": "/media/", "folder": "media"}]
+    folders = [{"url": "/static/", "folder": "staticfiles"}, {"url": "/media/", "folder": "media"}, {"folder": "css"}]
     platform = Platform(
         celery_app_state=["media/", "app.log"],
         celery_web_static=folders,
@@ -706,7 +719,7 @@ def test_what_the_application_writes_is_linked_and_what_nginx_serves_is_readable
     assert (linked["state"], linked["served"], linked["static"]) == (
         ["media/", "app.log"],
         ["media/"],
-        ["staticfiles/"],
+        ["staticfiles/", "css/"],
     )
     assert made["commands"] == ["flask digest compile"]
     assert made["configuration"] == platform.variable("celery", "_celery_configuration")
@@ -714,7 +727,7 @@ def test_what_the_application_writes_is_linked_and_what_nginx_serves_is_readable
     assert [files[path]["group"] for path in ("/var/lib/celery", "/var/lib/celery/data")] == ["www-data", "www-data"]
     assert Platform().files("celery")["/var/lib/celery/data"]["group"] == "celery"
     described = json.loads(platform.text("celery", "/etc/celery/platform.json"))
-    assert (described["state"], described["static"]) == (["media/", "app.log"], ["staticfiles/"])
+    assert (described["state"], described["static"]) == (["media/", "app.log"], ["staticfiles/", "css/"])
     assert "CELERY_DATA_DIR='/var/lib/celery/data'" in platform.text("celery", "/etc/celery/environment")
 
 

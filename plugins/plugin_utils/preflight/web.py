@@ -107,23 +107,26 @@ def _check_state(variables: Variables) -> Iterator[Problem]:
 
 
 def _check_static(variables: Variables) -> Iterator[Problem]:
-    """Check the folders that nginx serves."""
+    """Check the folders that nginx serves, and those that commands alone fill."""
     entries, paths = variables.get("celery_web_static", []), variables.get("celery_app_state", [])
     if not isinstance(entries, list) or not all(isinstance(one, Mapping) for one in entries):
         yield Problem("celery_web_static", repr(entries), "a list of entries with url and folder")
         return
+    paths = paths if isinstance(paths, list) else []
     urls = [one.get("url") for one in entries]
     for one in entries:
         url, folder = one.get("url"), one.get("folder")
-        where = f"celery_web_static: {url}"
-        if set(one) != {"url", "folder"}:
-            yield Problem(where, ", ".join(map(str, one)), "url and folder")
-        elif not matches(r"/([\w.~-]+/)+")(url) or urls.count(url) > 1 or str(url).startswith("/flower/"):
+        where = f"celery_web_static: {one.get('url', folder)}"
+        if set(one) not in ({"url", "folder"}, {"folder"}):
+            yield Problem(where, ", ".join(map(str, one)), "url and folder; folder alone where nginx serves nothing")
+        elif "url" in one and not (_is_page(url) and urls.count(url) == 1):
             yield Problem(where, repr(url), "a page that begins and ends with /, such as /static/, each once")
         elif not is_path(folder):
             yield Problem(where, repr(folder), "a folder inside of the application's folder, such as staticfiles")
         else:
-            yield from _check_overlap(where, folder, paths if isinstance(paths, list) else [])
+            yield from _check_overlap(where, folder, paths)
+            if "url" not in one and _holds(paths, folder):
+                yield Problem(where, "no url, and celery_app_state has the folder", "one of them", "Remove the entry.")
     if variables.get("celery_web_static_commands") and not entries:
         yield Problem(
             "celery_web_static_commands",
@@ -131,6 +134,16 @@ def _check_static(variables: Variables) -> Iterator[Problem]:
             "the folders that the commands fill",
             "Add the folder to celery_web_static: a release cannot be written elsewhere.",
         )
+
+
+def _is_page(url: Any) -> bool:
+    """Tell whether nginx can serve a folder there."""
+    return matches(r"/([\w.~-]+/)+")(url) and not url.startswith("/flower/")
+
+
+def _holds(paths: list[Any], folder: str) -> bool:
+    """Tell whether releases share a folder."""
+    return any(f"{folder.strip('/')}/".startswith(f"{str(path).strip('/')}/") for path in paths)
 
 
 def _check_overlap(where: str, folder: str, paths: list[Any]) -> Iterator[Problem]:
@@ -149,7 +162,8 @@ def check_places(groups: Mapping[str, Sequence[str]], variables: Variables) -> I
         variables: a host's variables.
     """
     apart = sorted(set(groups.get("proxy", ())) - set(groups.get("web", ())))
-    if variables.get("celery_web_static") and variables.get("celery_web_enabled") and apart:
+    served = [one for one in variables.get("celery_web_static", []) if isinstance(one, Mapping) and "url" in one]
+    if served and variables.get("celery_web_enabled") and apart:
         yield Problem(
             "celery_web_static",
             f"nginx on {', '.join(apart)}, which have no release",

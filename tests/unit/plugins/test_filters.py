@@ -153,6 +153,21 @@ def test_a_failed_release_command_is_said_with_its_output_and_what_did_not_run()
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        'permission denied to create extension "bloom"\nHINT:  Must be superuser to create this extension.',
+        'extension "bloom" is not available',
+        'could not open extension control file "/usr/share/postgresql/15/extension/bloom.control": No such file',
+    ],
+)
+def test_a_release_command_that_lacks_an_extension_says_which_variable_brings_it(said: str) -> None:
+    failed = {"item": "./manage.py migrate", "rc": 1, "stdout": "", "stderr": said + "\n" + "a line\n" * 20}
+    assert "celery_database_extensions: [bloom]," in failed_command({"results": [failed]}, [])
+    failed["stderr"] = 'relation "bloom" does not exist'
+    assert "celery_database" not in failed_command({"results": [failed]}, [])
+
+
+@pytest.mark.parametrize(
     "loop",
     [{"results": [], "skipped": True}, {"results": [{"skipped": True}]}, {"results": [{"item": "a", "rc": 0}]}],
 )

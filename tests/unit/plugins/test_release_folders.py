@@ -87,6 +87,12 @@ def test_a_command_that_fails_says_what_it_wrote_and_the_next_is_not_run(host: H
     assert host.run(static=["staticfiles/"], commands=["-c pass"], runner=[sys.executable])["changed"]
 
 
+def test_a_command_that_lacks_an_extension_says_which_variable_brings_it(host: Host) -> None:
+    script = "raise SystemExit('extension \\\\x22postgis\\\\x22 is not available')"
+    result = host.run(static=["s/"], commands=[f'-c "{script}"'], runner=[sys.executable])
+    assert "celery_database_extensions: [postgis]," in result["msg"]
+
+
 def test_a_dry_run_changes_nothing(host: Host) -> None:
     said = host.run(
         state=["media/"], static=["staticfiles/"], commands=["-c pass"], runner=[sys.executable], check=True

@@ -22,6 +22,10 @@ from tests.unit.plugins.preflight.platforms import platform, words
             "celery_web_static": [{"url": "/static/", "folder": "staticfiles"}, {"url": "/media/", "folder": "media/"}],
             "celery_web_static_commands": ["python -m django collectstatic --noinput"],
         },
+        {
+            "celery_web_static": [{"folder": "shop/static/css"}, {"folder": "build"}],
+            "celery_web_static_commands": ["make"],
+        },
     ],
 )
 def test_what_is_allowed(changes: dict[str, Any]) -> None:
@@ -52,6 +56,12 @@ def test_what_is_allowed(changes: dict[str, Any]) -> None:
         ({"celery_web_static": [{"url": "/static", "folder": "a"}]}, ["begins and ends with /"]),
         ({"celery_web_static": [{"url": "/static/", "folder": "/a"}]}, ["a folder inside of the application's"]),
         ({"celery_web_static": [{"url": "/static/", "path": "a"}]}, ["url and folder"]),
+        ({"celery_web_static": [{"ulr": "/static/", "folder": "a"}]}, ["celery_web_static: a", "url and folder"]),
+        ({"celery_web_static": [{"url": "/s/", "folder": "a"}, {"url": "/s/", "folder": "b"}]}, ["each once"]),
+        (
+            {"celery_web_static": [{"folder": "var/css"}], "celery_app_state": ["var/"]},
+            ["celery_web_static: var/css", "Remove the entry."],
+        ),
         (
             {"celery_web_static": [{"url": "/s/", "folder": "a"}], "celery_app_state": ["a/up/"]},
             ["a, which holds a/up/ of celery_app_state"],
@@ -71,6 +81,9 @@ def test_nginx_needs_the_files_on_its_host() -> None:
     text = words(state)
     assert "nginx on b, which have no release" in text
     assert "List the hosts of the group proxy under web" in text
+    for host in state["hosts"].values():
+        host["vars"]["celery_web_static"] = [{"folder": "build"}]
+    assert "celery_web_static" not in words(state), "nginx serves nothing of a folder without a url"
 
 
 def test_hosts_do_not_share_what_the_application_writes() -> None:
