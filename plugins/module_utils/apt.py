@@ -19,6 +19,7 @@ BUSY = re.compile(r"Could not get lock|Unable to lock|is another process using i
 HOLDER = re.compile(r"held by process (\d+ \([^)]*\))")
 NAMED = re.compile(r"(?m)(?:Depends:|[Pp]ackage|^ +)\s*'?([a-z0-9][a-z0-9+.-]+)")  # a package, in what apt says
 INTERRUPTED = "dpkg was interrupted"
+LOCK_TIMEOUT = 600  # seconds to wait for another apt
 PAUSE = 2.0  # seconds between two tries
 Done = subprocess.CompletedProcess[str]
 
@@ -56,6 +57,17 @@ def apt_get(*arguments: str, proxy: str = "", before: Sequence[str] = ()) -> Don
         file.writelines(f'Acquire::{scheme}::Proxy "{proxy}";\n' for scheme in ("http", "https"))
         file.flush()
         return run(*before, "apt-get", "-q", "-c", file.name, *arguments)
+
+
+def waiting(seconds: float = LOCK_TIMEOUT) -> tuple[str, str]:
+    """Return the options of an apt-get that waits while another apt holds dpkg's lock."""
+    return "-o", f"DPkg::Lock::Timeout={seconds:.0f}"
+
+
+def waited_for(done: Done) -> str:
+    """Return whom an apt-get that waits has waited for, empty where nobody was in the way."""
+    found = HOLDER.search(done.stdout + done.stderr)
+    return f"process {found[1]}, which held apt's lock" if found else ""
 
 
 def patiently(call: Callable[[], Done], timeout: float) -> tuple[Done, str]:

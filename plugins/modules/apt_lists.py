@@ -109,7 +109,7 @@ def main() -> None:
             "packages": {"type": "list", "elements": "str", "required": True},
             "application": {"type": "list", "elements": "str", "default": []},
             "proxy": {"type": "str", "default": "", "no_log": True},
-            "timeout": {"type": "int", "default": 600},
+            "timeout": {"type": "int", "default": apt.LOCK_TIMEOUT},
         },
         supports_check_mode=True,
     )

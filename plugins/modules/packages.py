@@ -98,7 +98,7 @@ def main() -> None:
         argument_spec={
             "packages": {"type": "list", "elements": "str", "required": True},
             "proxy": {"type": "str", "default": "", "no_log": True},
-            "timeout": {"type": "int", "default": 600},
+            "timeout": {"type": "int", "default": apt.LOCK_TIMEOUT},
             "policy": {"type": "path", "default": "/usr/sbin/policy-rc.d"},
         },
         supports_check_mode=True,
@@ -117,7 +117,9 @@ def main() -> None:
             except OSError as error:
                 module.fail_json(msg=f"{policy} cannot be written: {error.strerror}")
             before = ("sh", "-c", THEN_PUT_BACK, "sh", policy)
-            done = apt.apt_get(*install, proxy=proxy, before=before)
+            # Yet another apt may have come since. apt waits for it.
+            done = apt.apt_get(*apt.waiting(module.params["timeout"]), *install, proxy=proxy, before=before)
+            waited = waited or apt.waited_for(done)
     if waited:
         module.warn(f"Waited for {waited}.")
     if done.returncode:

@@ -39,6 +39,15 @@ def test_supervisord_runs_the_inventorys_programs(site: Site, loaded: dict[str, 
     assert sorted(site.processes()) == sorted(site.platform.programs)
 
 
+def test_each_process_has_a_utf_8_locale(site: Site) -> None:
+    """Those that nothing tells one, too: systemd and supervisord have none in a lab host."""
+    expected = site.platform.variables["celery_app_environment"].get("LANG", "C.UTF-8")
+    pids = [process.pid for processes in site.processes().values() for process in processes]
+    files = " ".join(f"/proc/{pid}/environ" for pid in pids)
+    without = site.run(f"grep -sLzx 'LANG={expected}' {files}", status=None)
+    assert without == "", without
+
+
 def test_what_a_stop_leaves_is_killed(loaded: dict[str, dict[str, Any]], program: str) -> None:
     """But first it is asked to end. (That the main process alone is asked is seen at a restart.)"""
     found = loaded[program]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import signal
 import stat
 import time
@@ -16,6 +18,7 @@ import pytest
 from .modules import run_module
 from .test_apt_lists import apt  # noqa: F401  # a fixture
 
+SHA256_OF_X = hashlib.sha256(b"x").hexdigest()
 POLICY = """#!/bin/sh
 exit 0
 """
@@ -133,6 +136,39 @@ def test_another_apt_is_not_waited_for_for_ever(host: Path, monkeypatch: pytest.
     assert said["failed"]
     assert "Waited for process 17 (unattended-upgr)" in said["msg"]
     assert "let it end, and deploy again" in said["msg"]
+
+
+HOLD = """
+import fcntl, sys, time
+with open(f"{sys.argv[1]}/lock-frontend", "w") as lock:
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    open(f"{sys.argv[1]}/held", "w")
+    time.sleep(1.5)
+"""
+
+
+def test_an_apt_that_comes_between_the_look_and_the_installation_is_waited_for(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real apt-get, which installs with a dpkg that does nothing. Another process has the lock meanwhile."""
+    (host / "good/there.deb").write_bytes(b"x")
+    stanza = f"Package: there\nVersion: 2\nArchitecture: all\nFilename: ./there.deb\nSize: 1\nSHA256: {SHA256_OF_X}\n"
+    (host / "good/Packages").write_text(stanza)
+    with (host / "apt.conf").open("a") as file:
+        file.write('Dir::Bin::dpkg "/bin/true";\n')
+    assert "failed" not in run_module("apt_lists", packages=["there"])
+    (host / "hold").write_text(HOLD)
+    fake(
+        host,
+        monkeypatch,
+        f'/usr/bin/apt-get "$@"; status=$?; [ "$2" != check ] || {{ rm -f {host}/held; python3 {host}/hold {host} & '
+        f"while [ ! -e {host}/held ]; do sleep 0.05; done; }}; exit $status",
+    )
+    said = install(host, "there")
+    assert "failed" not in said, said["msg"]
+    assert said["changed"]
+    assert re.fullmatch(r"process \d+ \(python3\), which held apt's lock", said["waited"]), said
+    assert install(host, "there", timeout=0)["failed"], "the holder is there again, and nobody waits"
 
 
 def test_the_proxy_is_told_to_apt_and_not_to_the_processes(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import apt
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import FACTS, PACKAGES, STAMPS, STATE
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.packages import (
@@ -35,7 +36,6 @@ from ansible_collections.celery_on_hosts.platform.plugins.module_utils.removal.s
 
 CREDENTIALS_FACT = f"{FACTS}/celery_passwords.fact"
 SUPERVISORD_LOGS = "/var/log/supervisor"
-LOCK = ("-o", "DPkg::Lock::Timeout=600")  # seconds to wait for another apt
 
 
 def plan(host: Host, packages: Mapping[str, Package], data: bool, run: Run = run) -> Removal:
@@ -94,7 +94,7 @@ def _purge(removal: Removal, packages: list[str]) -> None:
         raise RemovalError(
             f"apt would remove {', '.join(sorted(others))} with them, which the platform did not install"
         )
-    removal.run("apt-get", "purge", "--yes", "--quiet", *LOCK, *packages)
+    removal.run("apt-get", "purge", "--yes", "--quiet", *apt.waiting(), *packages)
     if "supervisor" in packages:  # which leaves its log
         for path in removal.host.glob(f"{SUPERVISORD_LOGS}/supervisord.log*"):
             remove(path)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils import originals
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import apt, originals
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import ORIGINALS, STAMPS
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.originals import Originals
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.removal.step import Removal, remove_if_empty
@@ -81,7 +81,7 @@ class Unit:
                 for compiled in self.host.path(name).parent.glob(f"__pycache__/{Path(name).stem}.*"):
                     compiled.unlink()
         if lost:
-            confmiss = ("-o", "Dpkg::Options::=--force-confmiss", "-o", "DPkg::Lock::Timeout=600")
+            confmiss = ("-o", "Dpkg::Options::=--force-confmiss", *apt.waiting())
             self.removal.run("apt-get", "install", "--yes", "--quiet", "--reinstall", *confmiss, package)
         if any(name.startswith(SYSTEMD) for name in self.files):
             self.removal.run("systemctl", "daemon-reload")
