@@ -6,19 +6,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import OPERATORS, SETTINGS
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import OPERATORS
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils import (
     database,
     elsewhere,
     services,
-    settings,
     topology,
     web,
 )
@@ -28,8 +26,8 @@ from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.accounts 
     SERVICE_SECRETS,
     Accounts,
 )
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.application import Application
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.programs import Programs
-from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.shipped import restart_digest, shipped_files
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.summary import summary
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.topology import Topology, address_of
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.workers import (
@@ -222,7 +220,7 @@ class Platform:
                 "extensions": variables["celery_database_extensions"],
             },
             "nginx": lambda: self._nginx(host),
-            "celery": lambda: self._celery(host),
+            "celery": lambda: Application(self, host).describe(),
             "flower": lambda: self._flower(host),
         }
         return {name: describe() for name, describe in described.items() if name in here}
@@ -250,100 +248,6 @@ class Platform:
                 *flower.checks("flower", "/flower/healthcheck", name, 400),
             ],
         }
-
-    def _celery(self, host: str) -> dict[str, Any]:
-        """Return the variables of the role ``celery``: programs, and the files that they read."""
-        topo, variables = self.topology, self.inventory.hosts[host]
-        groups, programs = variables["group_names"], self.programs(host)
-        workers = programs.workers_of(host, groups)
-        drained = self.drained(host) and workers != []
-        node_host = self.inventory.facts(host).get("nodename", host)
-        found = programs.application(host, groups, node_host, drained)
-        key = variables["celery_signing_key"] if variables["celery_message_signing"] else ""
-        signing = (key, self.self_signed(key, "celery")) if key else None
-        descriptions = [program.description for program in found]
-        if topo.has(host, "monitoring"):
-            url = f"http://{topo.bind('monitoring', host)}:{topology.FLOWER}/flower/healthcheck"
-            descriptions.append(platform_file.Program(program="flower", kind="flower", url=url))
-        authorities = variables["celery_services_ca"]
-        broker, result, database = self.broker_url(host), self.result_url(host), self.database_url(host)
-        web_app, web_command = self._checked_web(variables)
-        folders = web.Folders.of(variables)
-        makes = list(variables["celery_web_static_commands"]) if topo.has(host, "web") and folders.static else None
-        shipped = shipped_files(variables["celery_files"], Path(variables["inventory_dir"]))
-
-        def environment(folder: str) -> dict[str, Any]:
-            found = settings.environment(variables, broker, result, database, folder)
-            found = {**self.cache_environment(host), **found}
-            return {**found, **settings.own_names(variables["celery_app_environment_from"], found)}
-
-        def describe(folder: str) -> platform_file.Platform:
-            return replace(
-                settings.shared_description(variables, folder),
-                lone_worker=len(programs.workers) == 1 and len(topo.members["workers"]) == 1,
-                drained=drained,
-                programs=tuple(descriptions),
-                readers=self.readers(),
-                web_app=web_app,
-                web_command=web_command,
-                state=folders.state,
-                static=folders.static,
-                commands=settings.commands_digest(variables["celery_app_release_commands"], makes or ()),
-            )
-
-        def files(folder: str) -> list[dict[str, Any]]:
-            return settings.settings_files(
-                folder,
-                environment=environment(folder),
-                description=describe(folder),
-                worker_environments={
-                    worker.program: worker.environment for worker in workers if worker.environment and not drained
-                },
-                signing=signing,
-                authorities=authorities,
-            )
-
-        certificates = (signing[1] if signing else "") + authorities
-        digest = settings.settings_digest(
-            environment(SETTINGS), certificates, settings.shared_description(variables), restart_digest(shipped)
-        )
-        commands = [
-            {**program.as_dict(), "suffix": program.suffix + restart_digest(shipped, program.name)} for program in found
-        ]
-        return {
-            "endpoints": {"broker": broker, "results": result, "database": database},
-            "programs": commands,
-            "shipped_files": [file.as_dict() for file in shipped],
-            "reports": {
-                program.name: program.report for program in found if program.report and variables["celery_handover"]
-            },
-            "stop_timeout": programs.stop_timeout_on(host, groups),
-            "proof_timeout": variables["celery_health_timeout"],
-            "commands": variables["celery_app_release_commands"],
-            "releases_kept": variables["celery_keep_releases"],
-            "retried": variables["celery_release_again"],
-            "files": files(SETTINGS),
-            "candidate_files": files(settings.CANDIDATE_FOLDER),
-            "digest": digest,
-            "configuration": settings.configuration_digest(digest, describe(SETTINGS), commands),
-            "folders": {
-                "data": web.DATA,
-                "state": list(folders.state),
-                "served": list(folders.served),
-                "static": list(folders.static),
-                "commands": makes,
-            },
-            "check_digest": settings.short_digest(
-                json.dumps([web_app, web_command, folders.state, folders.static, makes]), 6
-            ),
-        }
-
-    def _checked_web(self, variables: Mapping[str, Any]) -> tuple[str, str]:
-        """Return the application or command of the web side that the check of a release loads, on every host."""
-        if not self.topology.runs("web"):
-            return "", ""
-        command = variables["celery_web_command"]
-        return "" if command else variables["celery_web_app"], command
 
     def _flower(self, host: str) -> dict[str, Any]:
         """Return the variables of the role ``flower``."""
