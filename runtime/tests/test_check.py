@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import PLAIN, since
+from conftest import PLAIN, RUNTIME, since
 
 from celery_on_hosts.weaknesses import NAMES
 
@@ -105,6 +105,27 @@ def test_a_django_project_that_its_own_checks_refuse(platform, app_dir, python, 
     assert words in done.stderr
     asked = python(folder, *arguments, DJANGO_SETTINGS_MODULE="settings", CELERY_SKIP_CHECKS="yes")
     assert asked.returncode == 0, "who has switched them off has them off"
+
+
+def test_a_check_of_django_that_fails_itself_says_how_to_leave_it_out(platform, app_dir, python):
+    platform()
+    checks = "from django.core.checks import register\n\n\n@register()\ndef look(**_): raise AttributeError('client')\n"
+    folder = app_dir(tasks="import checks\n" + PLAIN, settings="USE_TZ = True\n", checks=checks)
+    done = python(folder, "-m", "celery_on_hosts.check", "--app", "tasks", DJANGO_SETTINGS_MODULE="settings")
+    for word in ("AttributeError: client", "checks.py, line 5", 'CELERY_SKIP_CHECKS: "yes"'):
+        assert word in done.stderr
+    assert "without a Celery application" not in done.stderr
+
+
+def test_an_application_that_is_installed_among_the_packages_is_told_where_it_fails(platform, tmp_path, python):
+    platform()
+    packages = tmp_path / "lib/python3.13/site-packages"
+    (packages / "shop").mkdir(parents=True)
+    (packages / "shop/celery_app.py").write_text("import celery\n\ncelery.gone\n")
+    arguments = ("-m", "celery_on_hosts.check", "--app", "shop.celery_app")
+    done = python(tmp_path, *arguments, PYTHONPATH=f"{RUNTIME}:{packages}")
+    assert "shop/celery_app.py, line 3: celery.gone" in done.stderr
+    assert "without a Celery application" not in done.stderr
 
 
 def test_no_platform(check, platform, app_dir, python):

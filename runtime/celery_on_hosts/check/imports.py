@@ -6,6 +6,7 @@ import errno
 import sys
 import traceback
 from pathlib import Path
+from typing import Literal
 
 from celery import Celery
 from celery.app.utils import find_app
@@ -38,7 +39,7 @@ def import_app(name: str) -> Celery:
     except (ImportFailed, PlatformError):
         raise
     except (Exception, SystemExit) as error:
-        raise ImportFailed(explain(f"-A {name}", error, name)) from error
+        raise ImportFailed(explain("-A", name, error)) from error
     return app
 
 
@@ -65,23 +66,24 @@ def check_django(name: str) -> list[str]:
     try:
         found = run_checks() if apps.ready else []
     except (Exception, SystemExit) as error:
-        raise ImportFailed(explain(f"-A {name}", error, name)) from error
+        raise ImportFailed(explain("-A", name, error)) from error
     return [f"Django's check: {one}" for one in found if one.is_serious() and not one.is_silenced()]
 
 
-def explain(what: str, error: BaseException, name: str = "") -> str:
+def explain(option: Literal["-A", "celery_web_app"], name: str, error: BaseException) -> str:
     """Say in a few lines what failed and where, in the application's code rather than in Celery's.
 
     Args:
-        what: what was imported.
+        option: what names the module.
+        name: the module and what is in it.
         error: what its import raised.
-        name: what ``-A`` takes, where that was imported.
     """
+    what = f"-A {name}" if option == "-A" else f"{option} ({name})"
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
         return f"{what} does not import: {text}\n  {error.filename}, line {error.lineno}"
-    frame = _innermost_own_frame(error)
-    if frame is None and name:
+    frame = _innermost_own_frame(error, name)
+    if frame is None and option == "-A":
         if isinstance(error, ModuleNotFoundError) and f"{name.partition(':')[0]}.".startswith(f"{error.name}."):
             missing = f"there is no module {error.name}"
             return f"{what} does not import: {missing}. Is celery_app right, and does the release hold it?"
@@ -96,6 +98,11 @@ def explain(what: str, error: BaseException, name: str = "") -> str:
     if package:
         lines.append(f"  {package}")
     lines += [f"  {text}" for text in _of_writes(error)]
+    if _raised_by_a_check(error):
+        lines.append(
+            '  One of Django\'s checks raised it. With CELERY_SKIP_CHECKS: "yes" in celery_app_environment, neither '
+            "this check nor a worker runs them."
+        )
     return "\n".join(lines)
 
 
@@ -112,14 +119,24 @@ def _of_writes(error: BaseException) -> list[str]:
     return []
 
 
-def _innermost_own_frame(error: BaseException) -> traceback.FrameSummary | None:
-    """Return the last place in the application's own code that an error passed through, or None."""
+def _raised_by_a_check(error: BaseException) -> bool:
+    """Tell whether one of Django's checks failed itself, rather than the import of what it looks at."""
+    frames = traceback.extract_tb(error.__traceback__)
+    begins = [index for index, frame in enumerate(frames) if frame.name == "run_checks"]
+    return bool(begins) and not any(frame.filename.startswith("<frozen") for frame in frames[begins[-1] :])
+
+
+def _innermost_own_frame(error: BaseException, name: str) -> traceback.FrameSummary | None:
+    """Return the last place in the application's own code that an error passed through, or None.
+
+    The application's package, as ``name`` begins, is its own code where it is installed among the packages, too.
+    """
+    own = name.partition(":")[0].partition(".")[0]
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<frozen")
         and Path(frame.filename) != Path(__file__)
-        and "site-packages" not in frame.filename
-        and "/lib/python" not in frame.filename
+        and ("/lib/python" not in frame.filename or f"/site-packages/{own}/" in frame.filename)
     ]
     return frames[-1] if frames else None

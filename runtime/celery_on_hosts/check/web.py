@@ -39,7 +39,7 @@ def _check_app(name: str, report: Report) -> None:
         report.errors.append(f"celery_web_app is {name}: {text}{'' if text.endswith('?') else '.'}")
         return
     except (Exception, SystemExit) as error:
-        report.errors.append(explain(f"celery_web_app ({name})", error))
+        report.errors.append(explain("celery_web_app", name, error))
         return
     server = "gunicorn" if kind == "wsgi" else "uvicorn"
     try:
