@@ -12,6 +12,7 @@ description:
     untouched package made, and for files, accounts, supervisord programs and ports of the platform's names that belong
     to somebody else; and for disks and memory without room for services that are not there yet. Fails with all of
     them, each with what a deployment would do to it and what to do.
+  - Warns where services are not there yet, and nothing keeps the host's clock right.
   - A service whose unit M(celery_on_hosts.platform.service_applied) has configured is the platform's, and so is an
     application of which a release is unpacked; of these only ports and supervisord programs are looked at.
   - Changes nothing. Reads files and C(/proc), asks C(dpkg-query) where a service is not the platform's yet, a Redis
@@ -114,7 +115,13 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.check import SERVICES, beside, check
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.check import (
+    SERVICES,
+    beside,
+    check,
+    is_claimed,
+)
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.clock import check_clock
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.conflict import render
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host
 
@@ -146,6 +153,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     host = Host(module.params["root"])
+    if not all(is_claimed(host, service) for service in module.params["services"]):
+        for warning in check_clock(host):
+            module.warn(f"{module.params['host']}: {warning}")
     found = check(host, module.params["services"])
     conflicts = [asdict(conflict) for conflict in found]
     shared = beside(host, module.params["services"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.conflict import Conflict
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import FLOWER_ROOT, LOGS
 
 
 def check_application(host: Host, service: Mapping[str, Any]) -> Iterator[Conflict]:
@@ -25,7 +26,7 @@ def check_application(host: Host, service: Mapping[str, Any]) -> Iterator[Confli
         )
     for text in service["files"]:
         path = host.path(text)
-        if text in host.kept:
+        if text in host.kept or (text == LOGS and unpacked(host, FLOWER_ROOT)):  # Flower logs there, too
             continue
         if path.is_symlink() or path.is_file() or (path.is_dir() and any(path.iterdir())):
             kind = "a folder that holds something" if path.is_dir() else "a file"

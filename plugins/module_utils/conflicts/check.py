@@ -36,6 +36,13 @@ SERVICES: dict[str, tuple[tuple[str, ...], str, Check]] = {
 }
 
 
+def is_claimed(host: Host, service: Mapping[str, Any]) -> bool:
+    """Return whether the platform has configured a service on a host, or has begun to."""
+    if service.get("root"):
+        return application.unpacked(host, service["root"])
+    return host.claimed(SERVICES[service["name"]][0][0].format(version="*"))
+
+
 def check(host: Host, services: Sequence[Mapping[str, Any]]) -> list[Conflict]:
     """Return all conflicts of a host with the services that it is to run.
 
@@ -49,11 +56,7 @@ def check(host: Host, services: Sequence[Mapping[str, Any]]) -> list[Conflict]:
     new: list[str] = []
     for service in services:
         units, account, check_files = SERVICES[service["name"]]
-        claimed = (
-            application.unpacked(host, service["root"])
-            if service.get("root")
-            else host.claimed(units[0].format(version="*"))
-        )
+        claimed = is_claimed(host, service)
         units = tuple(unit.format(version=service.get("version", "")) for unit in units)
         if not claimed:
             new.append(service["name"])

@@ -21,6 +21,7 @@ ROOM = {
     "celery": {"/opt": 400},
     "flower": {"/opt": 100},
 }
+CONFIGURATION = {"/etc": 5}  # of any service
 INODES = 20_000  # files of packages and of a release
 # Megabytes that a service takes when it has nothing to do, rounded up from what a lab host says (Pss). The application:
 # a worker with one process, beat and a web side.
@@ -54,7 +55,7 @@ def check_room(host: Host, services: Iterable[str]) -> Iterator[Conflict]:
         )
     needed: dict[int, dict[str, int]] = {}
     for service in services:
-        for path, megabytes in ROOM[service].items():
+        for path, megabytes in {**CONFIGURATION, **ROOM[service]}.items():
             paths = needed.setdefault(host.file_system(path), {})
             paths[path] = paths.get(path, 0) + megabytes
     for paths in needed.values():

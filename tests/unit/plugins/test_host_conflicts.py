@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 
 from tests.unit.modules import run_module
 from tests.unit.rendering import Platform
 
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts import postgresql  # isort: skip
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts import clock, postgresql  # isort: skip
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.check import beside, check  # isort: skip
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host as Read  # isort: skip
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.ports import collide  # isort: skip
@@ -695,6 +696,9 @@ def test_the_names_are_those_that_the_roles_write(debian: int) -> None:
 # --- room -------------------------------------------------------------------------------------------------------------
 
 
+SMALL_ROOT = "3 MB free on the file system of /etc"
+
+
 class Disks(Read):
     """A host whose file systems have so much room: megabytes and inodes by path, the others by ``/``."""
 
@@ -717,11 +721,12 @@ class Disks(Read):
     [
         ({"/": (100_000, 10**6)}, []),
         ({"/": (100_000, None)}, []),
-        ({"/": (1000, None)}, ["1000 MB free on the file system of /opt, /usr, /var/cache, /var/lib"]),
-        ({"/": (100_000, 30)}, ["30 inodes free on the file system of /opt, /usr, /var/cache, /var/lib"]),
+        ({"/": (1000, None)}, ["1000 MB free on the file system of /etc, /opt, /usr, /var/cache, /var/lib"]),
+        ({"/": (100_000, 30)}, ["30 inodes free on the file system of /etc, /opt, /usr, /var/cache, /var/lib"]),
         ({"/": (100_000, None), "/opt/": (200, None)}, ["200 MB free on the file system of /opt"]),
+        ({"/": (3, None), "/usr/": (9000, 10**6), "/var/": (9000, 10**6), "/opt/": (9000, 10**6)}, [SMALL_ROOT]),
     ],
-    ids=["enough", "no limit of inodes", "a full disk", "no inodes", "a small disk at /opt"],
+    ids=["enough", "no limit of inodes", "a full disk", "no inodes", "a small disk at /opt", "a full root"],
 )
 def test_a_disk_without_room_is_refused(host: Host, room: dict[str, tuple[int, int | None]], found: list[str]) -> None:
     assert [one.found for one in check_room(Disks(host.root, room), ["rabbitmq", "celery"])] == found
@@ -750,3 +755,55 @@ def test_the_room_of_a_real_file_system_is_read(tmp_path: Path) -> None:
     assert megabytes > 0
     assert inodes is None or inodes > 0
     assert real.file_system("/var/lib/nothing") == tmp_path.stat().st_dev
+
+
+def test_a_host_that_ran_flower_alone_may_get_the_application(host: Host) -> None:
+    """Flower's logs are in the folder of the application's."""
+    host.write("/var/log/celery/flower.log", "x")
+    files = ["/etc/celery", "/var/log/celery"]
+    application = {"root": "/opt/celery", "home": "/var/lib/celery", "files": files}
+    assert len(host.found("celery", **application)) == 1
+    host.path("/opt/flower/deps/0123456789ab").mkdir(parents=True)
+    assert host.found("celery", **application) == []
+
+
+# --- the clock --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("unit", "advice"),
+    [("chrony", "`systemctl status chrony` on the host says why"), ("", "install systemd-timesyncd or chrony")],
+)
+def test_a_clock_that_nothing_keeps_right_is_warned_of(
+    host: Host, monkeypatch: pytest.MonkeyPatch, unit: str, advice: str
+) -> None:
+    """With the error that the kernel expects, before the first deployment. A container has no clock of its own."""
+    said: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _, text: said.append(text))
+    monkeypatch.setattr(clock, "kernel_clock", lambda: (False, 16.0))
+    if unit:
+        host.write(f"/usr/lib/systemd/system/{unit}.service", "")
+    everything(host)
+    (warning,) = said
+    assert warning.startswith(
+        "a: The clock is not synchronised: the kernel expects an error of up to 16 s, which grows"
+    )
+    assert advice in warning
+    monkeypatch.setattr(clock, "kernel_clock", lambda: (True, 0.01))
+    everything(host)
+    monkeypatch.setattr(clock, "kernel_clock", lambda: (False, 16.0))
+    host.write("/run/systemd/container", "podman")
+    everything(host)
+    host.path("/run/systemd/container").unlink()
+    for name in ("rabbitmq-server", "redis-server", "postgresql@17-main", "nginx", "supervisor"):
+        host.claim(f"{name}.service")
+    for name in ("celery", "flower"):
+        host.path(f"/opt/{name}/deps").mkdir(parents=True)
+    everything(host)
+    assert said == [warning]
+
+
+def test_the_clock_of_a_real_kernel_is_read() -> None:
+    synchronised, wrong = clock.kernel_clock()
+    assert isinstance(synchronised, bool)
+    assert 0 <= wrong < 1000
