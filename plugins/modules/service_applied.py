@@ -42,11 +42,6 @@ options:
       secret:
         description: The text of a file that holds a secret. Never shown.
         type: str
-      block:
-        description:
-          - Lines at the top of a file of others, between two lines that mark them. The rest of the file stays, and so
-            do its owner and mode. Changes of the rest do not count.
-        type: str
       link:
         description: Make a symbolic link to this target.
         type: str
@@ -164,12 +159,11 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic, logs
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.block import block_of
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.files import (
     ARGUMENT_SPEC,
     FilesError,
@@ -193,17 +187,9 @@ class ServiceError(Exception):
         self.touched = touched
 
 
-def digest(path: Path, block: bool = False) -> str:
-    """Return a digest of a file's content, owner and mode, or 'absent'.
-
-    Args:
-        path: the file.
-        block: only the platform's lines in a file of others count.
-    """
+def digest(path: Path) -> str:
+    """Return a digest of a file's content, owner and mode, or 'absent'."""
     try:
-        if block:
-            lines = block_of(path.read_text(encoding="utf-8", errors="surrogateescape"))
-            return "absent" if lines is None else f"block {hashlib.sha256(lines.encode()).hexdigest()}"
         info = path.stat()
         content = hashlib.sha256(path.read_bytes()).hexdigest()
     except FileNotFoundError:
@@ -211,17 +197,12 @@ def digest(path: Path, block: bool = False) -> str:
     return f"{content} {stat.S_IMODE(info.st_mode):o} {info.st_uid}:{info.st_gid}"
 
 
-def digests(paths: list[str], blocks: Collection[str] = ()) -> dict[str, str]:
-    """Return the digest of each file, including those in folders. A missing folder counts as empty.
-
-    Args:
-        paths: the files and folders.
-        blocks: those of the files in which only the platform's lines count.
-    """
+def digests(paths: list[str]) -> dict[str, str]:
+    """Return the digest of each file, including those in folders. A missing folder counts as empty."""
     found = {}
     for path in paths:
         files = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
-        found.update({str(file): digest(file, str(file) in blocks) for file in files if not file.is_dir()})
+        found.update({str(file): digest(file) for file in files if not file.is_dir()})
     return {path: value for path, value in found.items() if value != "absent"}
 
 
@@ -552,8 +533,7 @@ def main() -> None:
                 previous.forget()
         module.fail_json(msg=str(error))
     ours = [entry["dest"] for entry in params["configuration"] if entry["on_change"] != "none"]
-    blocks = {entry["dest"] for entry in params["configuration"] if entry["block"] is not None}
-    found = digests([*params["files"], *ours], blocks)
+    found = digests([*params["files"], *ours])
     before = still_named(stamped, [*params["files"], *ours])
     unit = systemd.show()
     # In check mode nothing was written: count the files that would be.
