@@ -81,7 +81,7 @@ destroy: setup  ## Remove the lab: its hosts, their data, its network and keys, 
 	@$(must_be_lab)bin/lab --destroy $(INVENTORY)
 
 # --- proof ----------------------------------------------------------------------------------------------------------
-.PHONY: test test-times lint lint-ansible lint-python lint-shell unit versions tour molecule apps conformance removal used rolling chaos bench-deploy bench-redis
+.PHONY: test test-times lint lint-ansible lint-python lint-shell unit projects versions tour molecule apps conformance removal used rolling chaos bench-deploy bench-redis
 test: setup-test lint  ## Run all tests that CI runs
 	@pytest --junit-xml=.cache/times/test.xml
 
@@ -103,6 +103,9 @@ lint-shell:
 
 unit: setup  ## Run the tests that need no host
 	@pytest --numprocesses auto --dist worksteal tests/unit $(ARGS)
+
+projects: setup  ## Run the tests of the application and of the runtime, with the latest Celery and the oldest
+	@pytest tests/projects $(ARGS)
 
 versions: setup  ## Run the runtime's tests with each minor version of Celery, the oldest to the latest: [ONLY=5.4]
 	@for lock in $(or $(ONLY:%=runtime/tests/versions/%.lock),runtime/tests/versions/*.lock app/requirements-dev.lock); do \

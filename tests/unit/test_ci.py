@@ -28,7 +28,7 @@ def test_the_workflow_runs_what_make_test_runs() -> None:
     """Each folder of tests has a verb in the workflow, and each of its steps is a verb of the Makefile."""
     steps = [step["run"] for job in JOBS.values() for step in job["steps"] if "run" in step]
     makefile = (ROOT / "Makefile").read_text()
-    assert {step.split()[1] for step in steps} == {"lint", "unit", "tour", "molecule"}
+    assert {step.split()[1] for step in steps} == {"lint", "unit", "projects", "tour", "molecule"}
     for step in steps:
         assert re.search(rf"^{step.split()[1]}: ", makefile, re.MULTILINE), step
 

@@ -1,4 +1,4 @@
-"""The app's and the runtime's own tests, with the packages of the app's lock, and with the oldest Celery."""
+"""The application's and the runtime's own tests, with the packages of the app's lock, and with the oldest Celery."""
 
 import os
 import subprocess
