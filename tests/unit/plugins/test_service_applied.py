@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import basic
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils import originals
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.systemd import address
 from ansible_collections.celery_on_hosts.platform.plugins.modules import service_applied
 
 SYSTEMCTL = """#!/bin/sh
@@ -197,7 +198,7 @@ def test_wait_for(run: Run, host: Path) -> None:
     [("6379", ("127.0.0.1", 6379)), ("10.0.0.1:80", ("10.0.0.1", 80)), ("[::1]:80", ("::1", 80)), ("/run/x", "/run/x")],
 )
 def test_address(text: str, expected: object) -> None:
-    assert service_applied.address(text)[1] == expected
+    assert address(text)[1] == expected
 
 
 def test_a_service_is_the_platforms_from_before_its_first_file(run: Run, host: Path) -> None:
