@@ -6,14 +6,24 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
+from collections.abc import Collection
 from pathlib import Path
 
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.block import block_of
 
 
-def digest(path: Path) -> str:
-    """Return a digest of a file's content, owner and mode, or 'absent'."""
+def digest(path: Path, block: bool = False) -> str:
+    """Return a digest of a file's content, owner and mode, or 'absent'.
+
+    Args:
+        path: the file.
+        block: only the platform's lines in a file of others count.
+    """
     try:
+        if block:
+            lines = block_of(path.read_text(encoding="utf-8", errors="surrogateescape"))
+            return "absent" if lines is None else f"block {hashlib.sha256(lines.encode()).hexdigest()}"
         info = path.stat()
         content = hashlib.sha256(path.read_bytes()).hexdigest()
     except FileNotFoundError:
@@ -21,12 +31,17 @@ def digest(path: Path) -> str:
     return f"{content} {stat.S_IMODE(info.st_mode):o} {info.st_uid}:{info.st_gid}"
 
 
-def digests(paths: list[str]) -> dict[str, str]:
-    """Return the digest of each file, including those in folders. A missing folder counts as empty."""
+def digests(paths: list[str], blocks: Collection[str] = ()) -> dict[str, str]:
+    """Return the digest of each file, including those in folders. A missing folder counts as empty.
+
+    Args:
+        paths: the files and folders.
+        blocks: those of the files in which only the platform's lines count.
+    """
     found = {}
     for path in paths:
         files = sorted(Path(path).rglob("*")) if Path(path).is_dir() else [Path(path)]
-        found.update({str(file): digest(file) for file in files if not file.is_dir()})
+        found.update({str(file): digest(file, str(file) in blocks) for file in files if not file.is_dir()})
     return {path: value for path, value in found.items() if value != "absent"}
 
 

@@ -12,11 +12,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.block import with_block
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "dest": {"type": "path", "required": True},
     "content": {"type": "str"},
     "secret": {"type": "str", "no_log": True},
+    "block": {"type": "str"},
     "link": {"type": "str"},
     "state": {"type": "str", "choices": ["file", "directory", "link", "absent"]},
     "owner": {"type": "str", "default": "root"},
@@ -43,7 +45,7 @@ class Entry:
         spec: an entry with the keys of ``ARGUMENT_SPEC``.
 
     Raises:
-        ValueError: a file has neither content nor secret.
+        ValueError: a file has neither content nor secret nor block.
     """
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
@@ -54,7 +56,7 @@ class Entry:
         self.link: str | None = spec["link"]
         self.state: str = spec["state"] or ("link" if self.link else "file")
         if self.state == "file" and text is None:
-            raise ValueError(f"{self.dest}: a file needs content or secret")
+            raise ValueError(f"{self.dest}: a file needs content, secret or block")
         self.mode = int(spec["mode"] or ("0755" if self.state == "directory" else "0644"), 8)
         self.owner: str = spec["owner"]
         self.group: str = spec["group"]
@@ -140,6 +142,34 @@ class Entry:
         return "".join(differing)
 
 
+class Block(Entry):
+    """Compare and change lines at the top of a file of others, which stays as it is below them."""
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        super().__init__({**spec, "content": spec["block"]})
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what should be at the path: what others have there, below the lines.
+
+        Raises:
+            ValueError: there is no file.
+        """
+        found = self.found()
+        if found["state"] != "file":
+            raise ValueError("there is no file to write a block into")
+        return {**found, "text": with_block(found["text"], self.text)}
+
+    def write(self, found: dict[str, Any]) -> None:
+        """Change the text, and keep owner and mode.
+
+        Raises:
+            OSError: the path cannot be changed.
+        """
+        info = os.stat(self.dest)
+        text, owner = with_block(found["text"], self.text), (info.st_uid, info.st_gid)
+        atomic.write(self.dest, text, mode=stat.S_IMODE(info.st_mode), owner=owner, sync=True)
+
+
 def _name(lookup: Any, number: int) -> str:
     try:
         return str(lookup(number)[0])
@@ -164,7 +194,7 @@ def bring(specs: Sequence[Mapping[str, Any]], check_mode: bool) -> tuple[list[st
     diffs: list[dict[str, str]] = []
     for spec in specs:
         try:
-            entry = Entry(spec)
+            entry = Entry(spec) if spec.get("block") is None else Block(spec)
             found, wanted = entry.found(), entry.wanted()
             if found == wanted:
                 continue

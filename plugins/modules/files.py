@@ -28,6 +28,11 @@ options:
       secret:
         description: The text of a file that holds a secret. Never shown.
         type: str
+      block:
+        description:
+          - Lines at the top of a file of others, between two lines that mark them. The rest of the file stays, and so
+            do its owner and mode.
+        type: str
       link:
         description: Make a symbolic link to this target.
         type: str

@@ -15,8 +15,8 @@ description:
   - Warns where services are not there yet, and nothing keeps the host's clock right.
   - A service whose unit M(celery_on_hosts.platform.service_applied) has configured is the platform's, and so is an
     application of which a release is unpacked; of these only ports and supervisord programs are looked at.
-  - Changes nothing. Reads files and C(/proc), asks C(dpkg-query) where a service is not the platform's yet, and a Redis
-    that wants no password for the number of its keys.
+  - Changes nothing. Reads files and C(/proc), asks C(dpkg-query) where a service is not the platform's yet, a Redis
+    that wants no password for the number of its keys, and PostgreSQL for roles and databases.
 author: Celery on Hosts
 options:
   host:

@@ -42,6 +42,11 @@ options:
       secret:
         description: The text of a file that holds a secret. Never shown.
         type: str
+      block:
+        description:
+          - Lines at the top of a file of others, between two lines that mark them. The rest of the file stays, and so
+            do its owner and mode. Changes of the rest do not count.
+        type: str
       link:
         description: Make a symbolic link to this target.
         type: str
@@ -319,7 +324,8 @@ def main() -> None:
                 previous.forget()
         module.fail_json(msg=str(error))
     ours = [entry["dest"] for entry in params["configuration"] if entry["on_change"] != "none"]
-    found = digests([*params["files"], *ours])
+    blocks = {entry["dest"] for entry in params["configuration"] if entry["block"] is not None}
+    found = digests([*params["files"], *ours], blocks)
     before = still_named(stamped, [*params["files"], *ours])
     unit = systemd.show()
     # In check mode nothing was written: count the files that would be.

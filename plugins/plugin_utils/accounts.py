@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import DATABASE
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils import topology
 
 # The credentials of services, in the order in which their digest is made of them.
@@ -29,7 +30,6 @@ SERVICE_SECRETS = (
     "celery_secret_key",
 )
 VHOST = "celery"
-DATABASE = "celery"
 BROKER_DATABASE, RESULTS_DATABASE = 0, 1  # of Redis
 CACHE_DATABASE, CHANNELS_DATABASE = 0, 1  # of the cache's Redis
 FLOWER_QUEUES = r"^(celeryev.*|.*celery\.pidbox)$"  # RabbitMQ: events and remote control

@@ -53,7 +53,6 @@ done
 FOUND = (
     "/var/lib/rabbitmq/mnesia/rabbit@probe with the virtual host legacy",
     "1 key in database 0 in /var/lib/redis/dump.rdb",
-    "/var/lib/postgresql/17/main with 1 database",
     "the site /etc/nginx/conf.d/blog.conf, at port 80",
     "[program:celery] in /etc/supervisor/conf.d/shop.conf",
     "the account celery with home /home/celery",

@@ -120,7 +120,7 @@ def test_a_secret_is_not_shown(tmp_path: Path) -> None:
     ("entry", "message"),
     [
         ({"owner": "nobody-of-this-name", "content": ""}, "nobody-of-this-name"),
-        ({}, "needs content or secret"),
+        ({}, "needs content, secret or block"),
     ],
 )
 def test_what_cannot_be_is_said_with_its_path(tmp_path: Path, entry: dict[str, Any], message: str) -> None:

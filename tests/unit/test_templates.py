@@ -356,6 +356,13 @@ def test_postgresql_is_debians_and_asks_for_a_password(debian: int, version: int
     ]
 
 
+def test_a_postgresql_of_others_gets_our_rules_and_nothing_else() -> None:
+    platform = Platform(__platform_conflicts={"beside": ["postgresql"]})
+    ((path, entry),) = platform.files("postgresql").items()
+    assert path == "/etc/postgresql/17/main/pg_hba.conf"
+    assert entry["block"] == "host celery +celery 127.0.0.1/32 scram-sha-256\n"
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [

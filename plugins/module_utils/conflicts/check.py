@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts import (
@@ -69,6 +70,11 @@ def check(host: Host, services: Sequence[Mapping[str, Any]]) -> list[Conflict]:
 
 def beside(host: Host, services: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the services in which the platform has, or gets, its place beside others."""
-    names = [service["name"] for service in services]
-    asked = {"nginx": nginx.beside, "supervisor": supervisor.beside}
-    return [name for name, ask in asked.items() if name in names and ask(host, host.claimed(SERVICES[name][0][0]))]
+    versions = {service["name"]: service.get("version") or "" for service in services}
+    asked: dict[str, Callable[[Host, bool], bool]] = {
+        "postgresql": partial(postgresql.beside, version=versions.get("postgresql", "")),
+        "nginx": nginx.beside,
+        "supervisor": supervisor.beside,
+    }
+    claimed = {name: host.claimed(SERVICES[name][0][0].format(version="*")) for name in asked}
+    return [name for name, ask in asked.items() if name in versions and ask(host, claimed[name])]

@@ -31,6 +31,12 @@ def collide(address: str, other: str) -> bool:
     return address == other or "::" in (address, other) or (ANY[0] in (address, other) and ":" not in address + other)
 
 
+def reached(host: Host, address: str, port: int) -> bool:
+    """Return whether somebody listens at a port of an address, or of all addresses of its kind."""
+    everywhere = ANY[1] if ":" in address else ANY[0]
+    return any(one.port == port and one.address in (address, everywhere) for one in host.listeners)
+
+
 def check_ports(host: Host, service: Mapping[str, Any], owner: Owner, claimed: bool) -> Iterator[Conflict]:
     """Check that nobody else listens where a service will.
 

@@ -10,16 +10,24 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.block import block_of, without_block
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts import postgresql
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host, text_of
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.postgresql import FIRST_USER_OID
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.supervisor import OWN_PROGRAM
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import RABBITMQ_VHOST, STAMPS
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import (
+    DATABASE,
+    RABBITMQ_VHOST,
+    STAMPS,
+)
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.redis_client import RedisClient
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.removal.step import (
     Removal,
     RemovalError,
     present,
     remove,
+    remove_if_empty,
 )
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.removal.units import Unit, own_files
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.taken import TAKEN, copies_of
@@ -27,7 +35,8 @@ from ansible_collections.celery_on_hosts.platform.plugins.module_utils.taken imp
 NGINX_DEFAULT = "/etc/nginx/sites-enabled/default"
 REDIS_TAKEN = f"{TAKEN}/redis"
 REDIS_SECRETS = ("/etc/redis/users.acl", "/etc/redis/root.password")  # of the module redis_users
-
+# what Ansible makes in the home of the account postgres
+ANSIBLES_IN_POSTGRESQL = ("/var/lib/postgresql/.ansible/tmp", "/var/lib/postgresql/.ansible")
 REDIS_LOADS = 600  # seconds that it may take to read its data
 
 
@@ -144,6 +153,9 @@ def plan_service(removal: Removal, service: Service, also: Sequence[str] = ()) -
         planned.configuration()
     elif present(host, REDIS_TAKEN) and service.name == "Redis":
         planned.redis_given_back()
+        return package
+    elif cluster and postgresql.beside(host, claimed=True, version=cluster[0]):
+        planned.out_of_a_postgresql()
         return package
     elif others:
         removal.stays.append(f"{service.name} runs on with its configuration and all its data. It has {_list(others)}.")
@@ -263,6 +275,35 @@ class Planned:
         unit.as_before()
         self.removal.run("systemctl", "start" if ran else "stop", unit.name)
 
+    def out_of_a_postgresql(self) -> None:
+        """Plan that a PostgreSQL of others loses the platform's rules and, with the data, its database and roles."""
+        unit, rules = self.units[0], self._cluster_folder / "pg_hba.conf"
+        block = block_of(text_of(rules)) is not None
+        own = f"the platform's rules in {self.removal.host.name(rules)}"
+        without = [partial(_drop_block, rules), partial(self._reload, unit)] if block else []
+        if self.removal.data:
+            what = f"the database {DATABASE} and the platform's roles in PostgreSQL, which runs on with those of others"
+            self.removal.add(f"{own}; {what}", *without, self._drop_database, unit.forget)
+            return
+        if block:
+            self.removal.add(f"{own}; PostgreSQL runs on", *without)
+        self.removal.stays.append(
+            f"The database {DATABASE} and its roles in PostgreSQL, which runs on. DATA=1 removes them."
+        )
+
+    def _reload(self, unit: Unit) -> None:
+        if unit.show()[0] == "active":
+            self.removal.run("systemctl", "reload", unit.name)
+
+    def _drop_database(self) -> None:
+        """Drop the platform's database and roles."""
+        ask = "SELECT rolname FROM pg_roles"
+        roles = [name for name in self.removal.run(*postgresql.psql("-c", ask)).split() if _is_own_role(name)]
+        drops = [f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)", *(f"DROP ROLE {name}" for name in sorted(roles))]
+        self.removal.run(*postgresql.psql(*(word for drop in drops for word in ("-c", drop))))
+        for path in present(self.removal.host, *ANSIBLES_IN_POSTGRESQL):
+            remove_if_empty(path)
+
     def _start_by_hand(self) -> None:
         """Keep systemd's generator from starting a cluster with the host."""
         path = self._cluster_folder / "start.conf"
@@ -320,6 +361,17 @@ def _nginx_is_sound(removal: Removal) -> bool:
         removal.notes.append(f"{NGINX_DEFAULT} was not put back: nginx refuses it beside the sites of others.")
         return _nginx_is_sound(removal)
     return True
+
+
+def _is_own_role(name: str) -> bool:
+    return bool(postgresql.OWN_ROLES.fullmatch(name))
+
+
+def _drop_block(path: Path) -> None:
+    """Remove the platform's lines from a file of others, which keeps its owner and mode."""
+    info = path.stat()
+    text = without_block(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    atomic.write(path, text, mode=info.st_mode & 0o7777, owner=(info.st_uid, info.st_gid), sync=True)
 
 
 def _cluster(unit: str) -> tuple[str, ...]:

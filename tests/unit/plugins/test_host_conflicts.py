@@ -6,9 +6,11 @@ A host is a folder with the files of a real host. Texts and bytes below are from
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,8 @@ from ansible.module_utils.basic import AnsibleModule
 from tests.unit.modules import run_module
 from tests.unit.rendering import Platform
 
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts import clock  # isort: skip
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.check import check  # isort: skip
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts import clock, postgresql  # isort: skip
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.check import beside, check  # isort: skip
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host as Read  # isort: skip
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.ports import collide  # isort: skip
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.room import check_room  # isort: skip
@@ -295,24 +297,115 @@ def test_rabbitmq_of_somebody_else(host: Host) -> None:
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
 
 
+ANSWER: dict[str, Any] = {
+    "roles": ["blog"],
+    "databases": ["blog"],
+    "superuser": True,
+    "replica": False,
+    "hba_file": "/etc/postgresql/17/main/pg_hba.conf",
+}
+Answers = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    """Return a function that says what the host's PostgreSQL answers. Until then, it does not run."""
+
+    def say(error: str = "", **changed: Any) -> None:
+        def ask() -> dict[str, Any]:
+            if error:
+                raise postgresql.AskError(error)
+            return ANSWER | changed
+
+        monkeypatch.setattr(postgresql, "ask", ask)
+
+    say(error="no server runs")
+    return say
+
+
+def found_in_postgresql(host: Host) -> tuple[list[str], list[str]]:
+    """Return the conflicts of PostgreSQL, and the services that are beside those of others."""
+    listen = [{"port": 5432, "addresses": ["127.0.0.1"]}]
+    service: dict[str, Any] = {"name": "postgresql", "version": "17", "listen": listen}
+    return host.found(**service), beside(Read(str(host.root)), [service])
+
+
 @pytest.mark.parametrize(
     ("path", "text"),
     [
         ("/etc/postgresql/17/main/pg_hba.conf", PG_HBA + "host blog blog 192.0.2.0/24 md5\n"),
         ("/etc/postgresql/17/main/pg_ident.conf", "admins root postgres\n"),
         ("/etc/postgresql/17/main/postgresql.conf", PG_CONF + "work_mem = 64MB\n"),
-        ("/etc/postgresql/17/main/postgresql.conf", PG_CONF.replace("5432", "5433")),
         ("/etc/postgresql/17/main/conf.d/tuning.conf", "work_mem = 64MB\n"),
         ("/var/lib/postgresql/17/main/postgresql.auto.conf", "work_mem = '64MB'\n"),
         ("/var/lib/postgresql/17/main/base/16384/PG_VERSION", "17"),
+        ("/var/lib/postgresql/17/main/pg_tblspc/1", ""),
+        ("/etc/motd", "nothing of PostgreSQL's: the server says that it has a role of others"),
     ],
 )
-def test_postgresql_of_somebody_else(host: Host, path: str, text: str) -> None:
+def test_a_postgresql_of_others_gets_our_database(host: Host, answers: Answers, path: str, text: str) -> None:
+    host.listen(5432, pid=12, name="postgres", unit="postgresql@17-main.service")
+    answers()
     host.write(path, text)
-    (found,) = host.found("postgresql", version="17")
-    assert path.split("/base/")[0] in found
+    assert found_in_postgresql(host) == ([], ["postgresql"])
+
+
+def test_an_unused_postgresql_is_the_platforms(host: Host, answers: Answers) -> None:
+    """Whether it runs or not."""
+    assert found_in_postgresql(host) == ([], [])
+    answers(roles=[], databases=[])
+    assert found_in_postgresql(host) == ([], [])
+
+
+def test_our_place_in_postgresql_is_what_it_was(host: Host) -> None:
+    """Whatever others do later."""
+    hba = "/etc/postgresql/17/main/pg_hba.conf"
+    host.write(hba, PG_HBA + "host blog blog 192.0.2.0/24 md5\n")
     host.claim("postgresql@17-main.service")
-    assert host.found("postgresql", version="17") == []
+    for path, ours in ((hba, ["postgresql"]), ("/etc/postgresql/17/main/conf.d/celery.conf", [])):
+        files: dict[str, Any] = {hba: {}, path: {}}
+        host.write("/var/lib/celery-platform/originals/postgresql@17-main.service.json", json.dumps({"files": files}))
+        assert found_in_postgresql(host) == ([], ours)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"error": "FATAL:  Peer authentication failed"}, "cannot log in: FATAL:  Peer authentication failed"),
+        ({"superuser": False}, "whose role postgres is no superuser"),
+        ({"replica": True}, "a replica"),
+        ({"hba_file": "/srv/pg_hba.conf"}, "whose rules are in /srv/pg_hba.conf"),
+        ({"databases": ["blog", "celery"]}, "the database celery, which the platform did not make"),
+        ({"roles": ["celery_1", "celery"]}, "the role celery, which the platform did not make"),
+        ({"roles": ["celery_0123abcd"]}, "the role celery_0123abcd, which"),
+    ],
+)
+def test_a_postgresql_that_cannot_have_our_database(
+    host: Host, answers: Answers, answer: dict[str, Any], words: str
+) -> None:
+    host.write("/etc/postgresql/17/main/conf.d/tuning.conf")
+    host.listen(5432, address=ANY, pid=12, name="postgres", unit="postgresql@17-main.service")
+    answers(**answer)
+    (found,) = found_in_postgresql(host)[0]
+    assert words in found
+
+
+@pytest.mark.parametrize(
+    ("listens", "missing"), [(LOOPBACK, "192.0.2.7"), (ANY, ""), (ANY6, "127.0.0.1 and 192.0.2.7")]
+)
+def test_a_postgresql_has_to_listen_where_we_ask(host: Host, answers: Answers, listens: str, missing: str) -> None:
+    host.write("/etc/postgresql/17/main/conf.d/tuning.conf")
+    host.listen(5432, address=listens, pid=12, name="postgres", unit="postgresql@17-main.service")
+    answers()
+    addresses = ["127.0.0.1", "192.0.2.7"]
+    found = host.found("postgresql", version="17", listen=[{"port": 5432, "addresses": addresses}])
+    words = f"a server of others, which does not listen at {missing}, port 5432"
+    assert found == ([words] if missing else [])
+
+
+def test_the_port_of_the_cluster_has_to_be_ours(host: Host) -> None:
+    host.write("/etc/postgresql/17/main/postgresql.conf", PG_CONF.replace("5432", "5433"))
+    assert found_in_postgresql(host) == (["the cluster 17/main, which has port 5433"], [])
 
 
 def test_another_cluster_counts_where_it_has_the_port(host: Host) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.unit.rendering import Platform
 
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils import names  # isort: skip
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import block, names  # isort: skip
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.check import check  # isort: skip
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host  # isort: skip
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.packages import Record, parse  # isort: skip
@@ -64,6 +64,7 @@ class Commands:
         self.calls: list[str] = []
         self.manual = ["dpkg", *PACKAGES]
         self.also_purged: list[str] = []
+        self.roles: list[str] = []
         self.refused_by_nginx: Callable[[], bool] = lambda: False
 
     def __call__(self, *command: str) -> str:
@@ -109,6 +110,9 @@ class Commands:
     def groupdel(self, name: str) -> str:
         self.host.path("/etc/group").write_text("root:x:0:\n")
         return ""
+
+    def runuser(self, *_: str) -> str:
+        return "\n".join(self.roles)
 
     def pg_dropcluster(self, _: str, version: str, name: str) -> str:
         folder = self.host.path(f"/etc/postgresql/{version}/{name}")
@@ -362,6 +366,35 @@ def test_a_service_with_data_of_others_runs_on_as_it_is(
     assert host.path(path).exists()
     assert host.claimed(unit)
     assert goes(host.remove(data)) == ""
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_a_postgresql_of_others_loses_what_is_the_platforms(host: Fake, data: bool) -> None:
+    """It runs on, with its own rules; the database goes with the data alone."""
+    unit, hba = "postgresql@17-main.service", "/etc/postgresql/17/main/pg_hba.conf"
+    for name in ("/etc/postgresql/17/main/conf.d/celery.conf", "/etc/systemd/system/postgresql@.service.d/celery.conf"):
+        host.path(name).unlink()
+    kept = {hba: {"state": "file", "text": "own\n", "mode": 0o640, "uid": os.getuid(), "gid": os.getgid()}}
+    host.write(f"{names.ORIGINALS}/{unit}.json", json.dumps({"unit": {"ActiveState": "active"}, "files": kept}))
+    host.write(hba, block.with_block("own\nmore of others\n", "ours\n")).chmod(0o640)
+    host.run.roles = ["blog", "celery", "celery_0123abcd", "celery_shop"]
+    removal = host.remove(data)
+    assert host.path(hba).read_text() == "own\nmore of others\n"
+    assert host.path(hba).stat().st_mode & 0o777 == 0o640
+    assert f"systemctl reload {unit}" in host.run.calls
+    assert not [call for call in host.run.calls if "stop" in call and "postgresql" in call]
+    drops = [call for call in host.run.calls if "DROP" in call]
+    if data:
+        (drop,) = drops
+        assert "-c DROP DATABASE IF EXISTS celery WITH (FORCE) -c DROP ROLE celery -c DROP ROLE celery_0123abcd" in drop
+        assert "shop" not in drop
+        assert "postgresql-17" not in goes(removal)
+        assert not host.claimed(unit)
+    else:
+        assert drops == []
+        assert "The database celery and its roles in PostgreSQL, which runs on" in "\n".join(removal.stays)
+        assert "rules" not in goes(host.plan())
+        assert host.claimed(unit)
 
 
 def test_debians_site_stays_out_where_it_collides(host: Fake) -> None:

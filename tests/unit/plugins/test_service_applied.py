@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils import originals
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils import block, originals
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.systemd import address
 from ansible_collections.celery_on_hosts.platform.plugins.modules import service_applied
 
@@ -246,6 +246,25 @@ def test_a_file_of_a_service_that_is_the_platforms_already_is_not_taken_for_the_
     run(configuration=[{"dest": f"{host}/{name}.conf", "content": "ours\n"} for name in ("demo", "more")])
     kept = json.loads((host / "originals/demo.service.json").read_text())["files"]
     assert kept == {f"{host}/demo.conf": {"state": "unknown"}, f"{host}/more.conf": {"state": "absent"}}
+
+
+def test_lines_in_a_file_of_others_are_all_that_counts(run: Run, host: Path) -> None:
+    """The rest may change, and stays; the service is not told of that."""
+    path = host / "rules.conf"
+    path.write_text("own\n")
+    path.chmod(0o640)
+    entry = {"dest": str(path), "block": "ours\n", "on_change": "reload"}
+    (host / "state").write_text(STATE.format("active", "enabled", "no", "loaded"))
+    assert run(files=[], configuration=[entry])["calls"] == ["reload demo.service"]
+    assert path.read_text() == block.with_block("own\n", "ours\n")
+    path.write_text(path.read_text() + "more of others\n")
+    result = run(files=[], configuration=[entry])
+    assert (result["changed"], result["calls"]) == (False, [])
+    assert run(files=[], configuration=[entry | {"block": "other\n"}])["calls"] == ["reload demo.service"]
+    assert block.without_block(path.read_text()) == "own\nmore of others\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+    path.unlink()
+    assert "no file to write a block into" in run(files=[], configuration=[entry])["msg"]
 
 
 # --- what cannot be finished is undone --------------------------------------------------------------------------------
