@@ -102,6 +102,8 @@ def is_replaced(store: Any) -> bool:
         return True
     if not isinstance(store, str):
         return False
+    if is_platforms(store):  # perhaps with options of the application's
+        return False
     scheme, _, rest = store.partition("://")
     if scheme in MEMORY:
         return True
@@ -110,6 +112,16 @@ def is_replaced(store: Any) -> bool:
     if scheme not in REDIS_SCHEMES:
         return False
     return scheme == "redis+socket" or in_cache(store) or is_local(urlsplit(store).hostname or "")
+
+
+def is_platforms(store: str) -> bool:
+    """Return whether an address is that of the platform's store, whatever options the application adds to it.
+
+    Args:
+        store: an address, such as ``redis://…/1?decode_responses=true``.
+    """
+    ours = os.environ.get(PLATFORM_RESULTS_VARIABLE, "")
+    return bool(ours) and store.partition("?")[0] == ours.partition("?")[0]
 
 
 def in_cache(store: Any) -> bool:

@@ -70,6 +70,18 @@ def test_an_application_that_names_the_platforms_store_itself(undecided, app_dir
     assert done.stdout == f"redis://celery:**@{host}:6379/1\n", done.stderr
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "broker.example"])
+def test_an_application_adds_options_to_the_platforms_store(undecided, monkeypatch, host):
+    url = PLATFORMS.replace("broker.example", host)
+    for variable in ("CELERY_RESULT_BACKEND", "CELERY_PLATFORM_RESULTS"):
+        monkeypatch.setenv(variable, url)
+    app = make()
+    app.conf.result_backend = f"{url}?socket_timeout=7"
+    assert app.conf.result_backend == f"{url}?socket_timeout=7"
+    assert app.backend.connparams["socket_timeout"] == 7
+    assert app.backend.connparams["password"] == "secret"
+
+
 DJANGO = """
 import os
 os.environ["DJANGO_SETTINGS_MODULE"] = "web_settings"
