@@ -52,6 +52,26 @@ def create_app(word):
         return [f"wsgi {word} {environ['wsgi.url_scheme']}".encode()]
     return application
 """
+DJANGO = """
+import os
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.urls import path
+
+def fail(request):
+    raise LookupError("no such shelf")
+
+urlpatterns = [path("shelf", fail)]
+options = {}
+if os.environ.get("LOGS"):
+    options["LOGGING"] = {
+        "version": 1, "disable_existing_loggers": False,
+        "handlers": {"own": {"class": "logging.FileHandler", "filename": "own.log"}}, "root": {"handlers": ["own"]},
+    }
+settings.configure(ROOT_URLCONF=__name__, SECRET_KEY="x", ALLOWED_HOSTS=["*"], USE_TZ=True, **options)
+wsgi, asgi = get_wsgi_application(), get_asgi_application()
+"""
 OLDEST = "gunicorn==20.1.0"
 # A deployed host has this on, and this machine may not: then Linux resets the connections that wait at a socket that
 # closes, where nothing that gunicorn or uvicorn does can help them.
@@ -87,11 +107,11 @@ class Web:
             time.sleep(0.02)
         return self
 
-    def get(self, path: str = "/", **headers: str) -> str:
+    def get(self, path: str = "/", status: int = 200, **headers: str) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
-        assert answer.status == 200
+        assert answer.status == status
         return answer.read().decode()
 
     def stop(self) -> int:
@@ -102,7 +122,7 @@ class Web:
 @pytest.fixture
 def web(app_dir, tmp_path):
     """Start web sides, and stop them afterwards."""
-    folder, port, started = app_dir(site_asgi=ASGI, site_wsgi=WSGI), free_port(), []
+    folder, port, started = app_dir(site_asgi=ASGI, site_wsgi=WSGI, site_django=DJANGO), free_port(), []
 
     def start(app: str, *options: str, **environment: str) -> Web:
         started.append(Web(folder, tmp_path, port, app, *options, **environment))
@@ -153,6 +173,26 @@ def test_a_web_side_that_refuses_to_start_never_reports(web):
     assert served.process.wait(60) == 3
     assert not served.report.exists()
     assert "the database is away" in Path(served.log.name).read_text()
+
+
+@pytest.mark.parametrize("app", ["site_django:wsgi", "site_django:asgi"])
+def test_the_log_says_why_a_page_of_django_failed(web, app):
+    """Django itself tells its administrators by mail, and no log."""
+    served = web(app).wait()
+    served.get("/shelf?token=secret", status=500)
+    served.get("/nothing", status=404)
+    served.stop()
+    log = Path(served.log.name).read_text()
+    assert "GET /shelf\nTraceback" in log
+    assert log.count("LookupError: no such shelf") == 1
+
+
+def test_a_django_that_logs_its_exceptions_is_left_alone(web):
+    served = web("site_django:wsgi", LOGS="yes").wait()
+    served.get("/shelf", status=500)
+    served.stop()
+    assert "no such shelf" not in Path(served.log.name).read_text()
+    assert "no such shelf" in (served.report.parent / "app/own.log").read_text()
 
 
 def test_a_hand_over_fails_no_request(web):

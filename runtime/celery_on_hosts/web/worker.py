@@ -21,6 +21,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
 from .. import gunicorn_conf
+from . import exceptions
 from .application import Interface, interface
 
 NOTIFY_INTERVAL_S = 1
@@ -51,6 +52,7 @@ class Worker(ThreadWorker):
         """Load the application, and see which interface it has."""
         super().load_wsgi()
         self.interface = interface(self.wsgi, self.cfg.default_proc_name)
+        exceptions.install(self.log)
         if self.listens_late and self.interface == "wsgi":
             self.listen()
 
