@@ -74,7 +74,7 @@ def claims(
         programs: the host's supervisord programs.
     """
     listen = topo.listen(host)
-    web = [{"port": topology.WEB, "addresses": [topo.bind("web", host)]}] if topo.has(host, "web") else []
+    web = [{"port": topology.WEB, "addresses": topo.web_binds(host)}] if topo.has(host, "web") else []
     claimed: dict[str, dict[str, Any]] = {
         "rabbitmq": {
             "consumer_timeout": variables["celery_rabbitmq_consumer_timeout"],
