@@ -81,7 +81,7 @@ destroy: setup  ## Remove the lab: its hosts, their data, its network and keys, 
 	@$(must_be_lab)bin/lab --destroy $(INVENTORY)
 
 # --- proof ----------------------------------------------------------------------------------------------------------
-.PHONY: test test-times lint lint-ansible lint-python lint-shell unit projects versions tour molecule apps conformance removal used rolling chaos bench-deploy bench-redis
+.PHONY: test test-times lint lint-ansible lint-python lint-shell unit projects versions tour molecule apps conformance removal used used-by rolling chaos bench-deploy bench-redis
 test: setup-test lint  ## Run all tests that CI runs
 	@pytest --junit-xml=.cache/times/test.xml
 
@@ -129,10 +129,13 @@ removal: setup-lab  ## Prove `make remove` on hosts of its own: five minutes, no
 	@pytest tests/removal --ansible-inventory=molecule/mishaps/inventory --sudo $(ARGS)
 	@$(MAKE) --no-print-directory destroy INVENTORY=molecule/mishaps/inventory
 
-used: setup-lab  ## Prove that a host with a past keeps what others have on it: two minutes, not in `make test`
-	@bin/lab tests/used/inventory
-	@pytest tests/used --ansible-inventory=tests/used/inventory --sudo $(ARGS)
-	@$(MAKE) --no-print-directory destroy INVENTORY=tests/used/inventory
+used: setup-lab  ## Prove that hosts with a past keep what others have on them: four minutes, not in `make test`
+	@$(MAKE) used-by used_test=test_used.py used_inventory=tests/used/inventory
+	@$(MAKE) used-by used_test=test_rabbitmq.py used_inventory=tests/used/rabbitmq
+used-by:
+	@bin/lab $(used_inventory)
+	@pytest tests/used/$(used_test) --ansible-inventory=$(used_inventory) --sudo $(ARGS)
+	@$(MAKE) destroy INVENTORY=$(used_inventory)
 
 rolling: setup-lab  ## Prove releases on several hosts, web sides behind several proxies: thirteen minutes, not in `make test`
 	@pytest tests/rolling $(ARGS)

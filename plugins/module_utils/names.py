@@ -22,6 +22,7 @@ FLOWER_FILES = (FLOWER_ROOT, FLOWER_SETTINGS)
 HOMES = {"celery": CELERY_DATA, "flower": "/"}  # of the accounts that programs run as
 OPERATORS = "celery-operators"  # the group of those who may operate the platform
 RABBITMQ_VHOST = "celery"
+RABBITMQ_DEFINITIONS = "/etc/rabbitmq/celery.json"  # in a RabbitMQ of others
 DATABASE = "celery"  # at PostgreSQL, and what the names of the application's roles begin with
 FRONT_DOOR_FILE = "/etc/nginx/celery-front-door.json"  # which pages show whether nginx works
 STATE = "/var/lib/celery-platform"  # what the platform remembers on a host

@@ -16,7 +16,8 @@ description:
   - A service whose unit M(celery_on_hosts.platform.service_applied) has configured is the platform's, and so is an
     application of which a release is unpacked; of these only ports and supervisord programs are looked at.
   - Changes nothing. Reads files and C(/proc), asks C(dpkg-query) where a service is not the platform's yet, a Redis
-    that wants no password for the number of its keys, and PostgreSQL for roles and databases.
+    that wants no password for the number of its keys, PostgreSQL for roles and databases, and a RabbitMQ of others for
+    its users, virtual hosts and features.
 author: Celery on Hosts
 options:
   host:
@@ -56,6 +57,9 @@ options:
         description: Whether the service may replace that of others, where their data can be kept.
         type: bool
         default: false
+      consumer_timeout:
+        description: Seconds that a delivery of RabbitMQ has to be allowed to stay unacknowledged.
+        type: int
       names:
         description: The names under which nginx is to serve the application; any name when empty.
         type: list
@@ -99,6 +103,10 @@ beside:
   type: list
   elements: str
   sample: [nginx]
+timeout_by_policy:
+  description: Whether the host's RabbitMQ lets a policy say how long a delivery may stay unacknowledged.
+  returned: always
+  type: bool
 conflicts:
   description: What is in the way.
   returned: always
@@ -124,6 +132,10 @@ from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.clock import check_clock
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.conflict import render
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.rabbitmq import (
+    timeout_by_policy,
+    version_of,
+)
 
 
 def main() -> None:
@@ -138,6 +150,7 @@ def main() -> None:
         "listen": {"type": "list", "elements": "dict", "default": [], "options": listen},
         "version": {"type": "str"},
         "take_over": {"type": "bool", "default": False},
+        "consumer_timeout": {"type": "int"},
         "names": texts,
         "programs": texts,
         "root": {"type": "path"},
@@ -161,7 +174,8 @@ def main() -> None:
     shared = beside(host, module.params["services"])
     if found:
         module.fail_json(msg=render(module.params["host"], found), conflicts=conflicts, beside=shared)
-    module.exit_json(changed=False, conflicts=conflicts, beside=shared)
+    by_policy = timeout_by_policy(version_of(host))
+    module.exit_json(changed=False, conflicts=conflicts, beside=shared, timeout_by_policy=by_policy)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,57 @@ options:
       - Nothing is kept when it is empty.
     type: path
     default: ""
+  configuration:
+    description:
+      - Files that the programs read, as M(celery_on_hosts.platform.files) takes them. They are written before the
+        programs are restarted.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      dest:
+        description: The path.
+        type: path
+        required: true
+      content:
+        description: The text of the file.
+        type: str
+      secret:
+        description: The text of a file that holds a secret. Never shown.
+        type: str
+      block:
+        description: Lines at the top of a file of others, between two lines that mark them.
+        type: str
+      link:
+        description: Make a symbolic link to this target.
+        type: str
+      state:
+        description: What has to be at the path.
+        type: str
+        choices: [file, directory, link, absent]
+      owner:
+        description: The owner's name.
+        type: str
+        default: root
+      group:
+        description: The group's name.
+        type: str
+        default: root
+      mode:
+        description: The mode, in octal digits.
+        type: str
+  undo_after:
+    description:
+      - How many seconds a program that ran before may take to run again after its file changed. When a program ends
+        before supervisord takes it for running, the previous files of the programs and of O(configuration) are put
+        back, the programs run with them again, and the module fails with the last lines of the programs' logs.
+      - With V(0) nothing is awaited and nothing is undone.
+    type: int
+    default: 0
+  previous:
+    description: The folder for what the files were, until the programs run with the new ones.
+    type: path
+    default: /var/lib/celery-platform/previous
   timeout:
     description: Seconds to wait for programs to stop. Longer than the longest C(stopwaitsecs).
     type: int
@@ -93,6 +144,7 @@ programs:
   sample: {celery: handed over, celery-low: started, celerybeat: restarted, celery-old: removed}
 """
 
+import contextlib
 import http.client
 import json
 import os
@@ -101,11 +153,18 @@ import shutil
 import socket
 import time
 import xmlrpc.client
+from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic, logs
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import LOGS
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.files import (
+    ARGUMENT_SPEC,
+    FilesError,
+    SilentModule,
+    bring,
+)
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import LOGS, PREVIOUS
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.previous import Previous
 
 STOPPED = {"STOPPED", "EXITED", "FATAL"}
 LEAVING = "-leaving-"
@@ -244,11 +303,25 @@ class Programs:
             if one["statename"] == "RUNNING" and one["group"].rpartition(LEAVING)[0] in wanted:
                 self._stop(one["group"])
         for name in stale:
-            os.unlink(os.path.join(directory, f"{name}.conf"))
+            with contextlib.suppress(FileNotFoundError):  # an undone start has removed it
+                os.unlink(os.path.join(directory, f"{name}.conf"))
         done = {name: "started" for name in added}
         done |= {name: "handed over" if name in handed else "restarted" for name in changed}
         done |= {name: "removed" for name in stale}
         return done
+
+    def ended(self, names: set[str], seconds: float) -> list[str]:
+        """Wait until programs run, and return those that ended before supervisord took them for running."""
+        deadline = time.monotonic() + seconds
+        waiting, failed = set(names), set()
+        while waiting and time.monotonic() < deadline:
+            for one in self.supervisor.getAllProcessInfo():
+                if one["group"] in waiting and one["statename"] != "STARTING":
+                    waiting.remove(one["group"])
+                    failed |= {one["group"]} if one["statename"] != "RUNNING" else set()
+            if waiting:
+                time.sleep(0.1)
+        return sorted(failed | waiting)
 
     def _wait_until_stopped(self, waiting: set[str], again: set[str]) -> None:
         """Wait until programs have stopped, and start those of `again` by their present files."""
@@ -342,12 +415,38 @@ ARGUMENTS: dict[str, Any] = {
     "ready_timeout": {"type": "int", "default": 60},
     "timeout": {"type": "int", "default": 900},
     "log_folder": {"type": "path", "default": LOGS},
+    "configuration": {"type": "list", "elements": "dict", "default": [], "options": ARGUMENT_SPEC},
+    "undo_after": {"type": "int", "default": 0},
+    "previous": {"type": "path", "default": PREVIOUS},
 }
+
+
+def undo(
+    programs: Programs, options: dict[str, Any], previous: Previous, failed: list[str], began: dict[str, int]
+) -> str:
+    """Let programs run with their previous files again, and return what happened, with the ends of their logs."""
+    said = logs.ends_of(began, began)
+    new = set(read_owned(options["directory"], options["owner"]))
+    paths = previous.put_back()
+    before = set(read_owned(options["directory"], options["owner"]))
+    programs.apply(before, set(), sorted(new - before), options["directory"])
+    again = programs.ended(set(failed) & before, options["undo_after"])
+    previous.forget()
+    back = f"The previous state of {', '.join(sorted(paths))} is back, and "
+    back += f"{', '.join(again)} does not run with it either." if again else f"{', '.join(failed)} runs with it."
+    return "\n".join(
+        [
+            f"{', '.join(failed)} does not start with the new files.",
+            *([said] if said else []),
+            back,
+            "What to do: Correct what the log complains of, and deploy again.",
+        ]
+    )
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = SilentModule(
         argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
@@ -369,10 +468,21 @@ def main() -> None:
         }
         for name in [*differing, *stale]
     ]
+    previous = Previous(Path(options["previous"]), f"{options['owner']}.programs")
+    ours = [os.path.join(options["directory"], f"{name}.conf") for name in [*differing, *stale]]
+    try:
+        changed, diffs = bring(options["configuration"], check_mode=True)
+        if options["undo_after"] and not module.check_mode:
+            previous.keep([*changed, *ours])
+        if not module.check_mode:
+            bring(options["configuration"], check_mode=False)
+    except (FilesError, OSError) as error:
+        module.fail_json(msg=str(error))
+    diff = [*diffs, *diff]
     if module.check_mode:
         said = {name: "restarted" if name in found else "started" for name in differing}
         said |= {name: "restarted" for name in restart & wanted.keys()} | {name: "removed" for name in stale}
-        module.exit_json(changed=bool(said), programs=said, files=[*differing, *stale], diff=diff)
+        module.exit_json(changed=bool(said or changed), programs=said, files=[*differing, *stale], diff=diff)
     if options["keep"] and (differing or stale):
         keep(options["keep"], found)
     write(options["directory"], differing)
@@ -384,8 +494,15 @@ def main() -> None:
         options["ready_timeout"],
         options["log_folder"],
     )
+    log_files = [os.path.join(options["log_folder"], f"{name}.log") for name in sorted(found)]
+    began = {path: os.path.getsize(path) if os.path.exists(path) else 0 for path in log_files}
     try:
         done = programs.apply(set(wanted), restart, stale, options["directory"])
+        again = {name for name, what in done.items() if what == "restarted"}
+        failed = programs.ended(again, options["undo_after"]) if options["undo_after"] else []
+        if failed:
+            module.fail_json(msg=undo(programs, options, previous, failed, began), files=[*differing, *stale])
+        previous.forget()
     except TimeoutError as error:
         module.fail_json(msg=str(error), files=[*differing, *stale])
     except (OSError, xmlrpc.client.Fault) as error:
@@ -394,7 +511,9 @@ def main() -> None:
             "`supervisorctl status` and /var/log/supervisor/supervisord.log, then deploy again.",
             files=[*differing, *stale],
         )
-    module.exit_json(changed=bool(differing or stale or done), programs=done, files=[*differing, *stale], diff=diff)
+    module.exit_json(
+        changed=bool(differing or stale or done or changed), programs=done, files=[*differing, *stale], diff=diff
+    )
 
 
 if __name__ == "__main__":

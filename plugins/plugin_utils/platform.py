@@ -229,10 +229,12 @@ class Platform:
         """Return the variables of the role ``nginx``."""
         topo, variables = self.topology, self.inventory.hosts[host]
 
-        def servers(group: str, port: int) -> dict[str, str]:
-            return {one: f"{address}:{port}" for one, address in topo.upstream(group, host).items()}
+        def servers(group: str, port: int, own: str = "") -> dict[str, str]:
+            return {one: f"{address}:{port}" for one, address in topo.upstream(group, host, own).items()}
 
-        side = web.Upstream("celery_web", servers("web", topology.WEB))
+        # A command of the inventory's listens at one address.
+        own = "" if variables["celery_web_command"] else topology.LOOPBACK
+        side = web.Upstream("celery_web", servers("web", topology.WEB, own))
         flower = web.Upstream("celery_flower", servers("monitoring", topology.FLOWER), spares=True)
         name = (*web.public_names(variables), topo.members["proxy"][0])[0]
         return {

@@ -6,7 +6,7 @@ Standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,17 +93,19 @@ def beat_program(app: str, scheduler: str = "") -> Program:
     )
 
 
-def web_program(variables: Mapping[str, Any], address: str, proxies: Iterable[str], public_name: str) -> Program:
+def web_program(
+    variables: Mapping[str, Any], addresses: Sequence[str], proxies: Iterable[str], public_name: str
+) -> Program:
     """Return the program of the web side. A command of the inventory's cannot be handed over: it says no readiness.
 
     Args:
         variables: those that begin with ``celery_web_``.
-        address: the address at which it listens.
+        addresses: the addresses at which it listens, the first of which is for everybody.
         proxies: the addresses of the hosts whose nginx asks.
         public_name: the ``Host`` that health asks with, where the inventory has no name.
     """
     path = variables["celery_web_health_path"]
-    words = [PYTHON, *web.server_words(variables, address, topology.WEB, proxies)]
+    words = [PYTHON, *web.server_words(variables, addresses, topology.WEB, proxies)]
     return Program(
         name="web",
         command=web.supervisor_command(words),
@@ -113,7 +115,7 @@ def web_program(variables: Mapping[str, Any], address: str, proxies: Iterable[st
         description=platform_file.Program(
             program="web",
             kind="web",
-            url=f"http://{address}:{topology.WEB}{path}",
+            url=f"http://{addresses[0]}:{topology.WEB}{path}",
             host=(*web.public_names(variables), public_name)[0],
             below=500 if path == "/" else 400,
         ),
@@ -153,9 +155,9 @@ class Programs:
         if self.topo.has(host, "beat"):
             found.append(beat_program(app, self.variables["celery_beat_scheduler"]))
         if self.topo.has(host, "web"):
-            address, proxies = self.topo.bind("web", host), self.topo.members["proxy"]
+            addresses, proxies = self.topo.web_binds(host), self.topo.members["proxy"]
             asking = [self.topo.addresses[proxy] for proxy in proxies]
-            found.append(web_program(self.variables, address, asking, (*proxies, host)[0]))
+            found.append(web_program(self.variables, addresses, asking, (*proxies, host)[0]))
         return found
 
     def names(self) -> list[str]:

@@ -68,21 +68,22 @@ def claims(
     Args:
         topo: the platform's hosts.
         host: the host.
-        variables: ``celery_rabbitmq_management_port``, ``celery_web_port``,
+        variables: ``celery_rabbitmq_management_port``, ``celery_rabbitmq_consumer_timeout``, ``celery_web_port``,
             ``celery_take_over`` and those of the web side's names.
         debian: the major version of the host's Debian.
         programs: the host's supervisord programs.
     """
     listen = topo.listen(host)
-    web = [{"port": topology.WEB, "addresses": [topo.bind("web", host)]}] if topo.has(host, "web") else []
+    web = [{"port": topology.WEB, "addresses": topo.web_binds(host)}] if topo.has(host, "web") else []
     claimed: dict[str, dict[str, Any]] = {
         "rabbitmq": {
+            "consumer_timeout": variables["celery_rabbitmq_consumer_timeout"],
             "listen": [
                 {"port": topology.AMQP, "addresses": listen},
                 {"port": variables["celery_rabbitmq_management_port"], "addresses": [topology.ANYWHERE[0]]},
                 {"port": topology.ERLANG_DISTRIBUTION, "addresses": [LOOPBACK]},
                 {"port": topology.ERLANG_PORT_MAPPER, "addresses": [LOOPBACK]},
-            ]
+            ],
         },
         "redis": {"listen": [{"port": topology.REDIS, "addresses": listen}]},
         "cache": {"listen": [{"port": topology.CACHE, "addresses": listen}]},

@@ -133,10 +133,24 @@ class Topology:
         """
         return self.addresses[host] if set(self.members["proxy"]) - {host} else LOOPBACK
 
-    def upstream(self, group: str, proxy: str) -> dict[str, str]:
-        """Return the address at which a host's nginx finds gunicorn or Flower of each host, its own host's first."""
-        here = [host for host in self.members[group] if self.has(host, group)]
-        return {host: self.bind(group, host) for host in sorted(here, key=lambda host: host != proxy)}
+    def web_binds(self, host: str) -> list[str]:
+        """Return all addresses at which gunicorn listens on a host.
+
+        The host's own nginx always asks at loopback, so nginx goes on while other proxies come and go.
+        """
+        address = self.bind("web", host)
+        return [address, *([LOOPBACK] if address != LOOPBACK and host in self.members["proxy"] else [])]
+
+    def upstream(self, group: str, proxy: str, own: str = "") -> dict[str, str]:
+        """Return the address at which a host's nginx finds gunicorn or Flower of each host, its own host's first.
+
+        Args:
+            group: web or monitoring.
+            proxy: the host whose nginx asks.
+            own: the address on the nginx's own host, where that is another than other hosts ask at.
+        """
+        here = sorted((host for host in self.members[group] if self.has(host, group)), key=lambda host: host != proxy)
+        return {host: (host == proxy and own) or self.bind(group, host) for host in here}
 
     def database_clients(self) -> list[str]:
         """Return the networks from which PostgreSQL lets the application in."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,24 +30,27 @@ def supervisor_command(words: Iterable[str]) -> str:
     return quoted.replace(" ;", " '';").replace(" #", " ''#")
 
 
-def server_words(variables: Mapping[str, Any], address: str, port: int, proxies: Iterable[str]) -> list[str]:
+def server_words(
+    variables: Mapping[str, Any], addresses: Sequence[str], port: int, proxies: Iterable[str]
+) -> list[str]:
     """Return the arguments of Python that serve the web side.
 
     Args:
         variables: those that begin with ``celery_web_``.
-        address: the address at which the web side listens.
+        addresses: the addresses at which the web side listens. A command of the inventory's gets the first.
         port: the port.
         proxies: the addresses of the hosts whose nginx asks.
     """
     if variables["celery_web_command"]:
         words = shlex.split(variables["celery_web_command"])
-        return ["-m", "celery_on_hosts.web.command", address, str(port), *words]
-    # At loopback the host's own nginx asks. Elsewhere every nginx, also the host's own, asks from its host's address.
-    believed = [] if address == LOOPBACK else list(dict.fromkeys(filter(is_address, proxies)))
+        return ["-m", "celery_on_hosts.web.command", addresses[0], str(port), *words]
+    # At loopback the host's own nginx asks, elsewhere every nginx from its host's address.
+    asking = [*(proxies if addresses[0] != LOOPBACK else ()), *addresses[1:]]
+    believed = list(dict.fromkeys(filter(is_address, asking)))
     return [
         *("-m", "gunicorn", variables["celery_web_app"]),
         *("--config", "python:celery_on_hosts.gunicorn_conf", "--reuse-port"),
-        *("--bind", f"{address}:{port}"),
+        *(word for address in addresses for word in ("--bind", f"{address}:{port}")),
         *("--workers", str(variables["celery_web_workers"]), "--threads", str(variables["celery_web_threads"])),
         *(["--preload"] if variables["celery_web_preload"] else []),
         f"--forwarded-allow-ips={','.join(believed or [LOOPBACK])}",

@@ -105,6 +105,7 @@ def test_the_next_one_finishes_the_change(site: Site, deployments: Deployments) 
     ("unit", "path", "variable", "words"),
     [
         ("redis-server", "/etc/redis/redis.conf", "redis_maxmemory_policy", "argument(s) must be one of the following"),
+        ("rabbitmq-server", "/etc/rabbitmq/rabbitmq.conf", "rabbitmq_disk_free_limit", "disk_free_limit.absolute"),
         ("nginx", "/etc/nginx/conf.d/celery.conf", "nginx_body_size", '"client_max_body_size" directive invalid value'),
     ],
 )
@@ -121,6 +122,23 @@ def test_it_has_its_previous_files_back_and_runs(
         assert word in run.said, run.said
     assert site.run(look) == before
     assert site.run(f"systemctl is-active {unit}").strip() == "active"
+
+
+def test_flower_has_its_previous_settings_back_and_runs(site: Site, deployments: Deployments) -> None:
+    """It does not start with the new ones. The deployment fails with the last lines of its log."""
+    look = "sha256sum /etc/flower/* /etc/supervisor/conf.d/flower.conf; readlink /opt/flower/current"
+    before = site.run(look)
+    run = deployments.run(celery_prefetch_multiplier=3, flower_bind="192.0.2.77")
+    assert run.status != 0
+    for words in (
+        "flower does not start with the new files",
+        "The last lines of /var/log/celery/flower.log",
+        "Cannot assign requested address",
+        "/etc/supervisor/conf.d/flower.conf is back, and flower runs with it",
+    ):
+        assert words in run.said.replace("\\n", "\n"), run.said
+    assert site.run(look) == before
+    assert "RUNNING" in site.run("supervisorctl status flower")
 
 
 # --- releases that must not go live ----------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ for unit in nginx postgresql@*-main rabbitmq-server redis-server shop supervisor
 done
 """
 FOUND = (
-    "/var/lib/rabbitmq/mnesia/rabbit@probe with the virtual host legacy",
+    "/var/lib/rabbitmq/mnesia/rabbit@probe with the virtual host legacy), without the plugin rabbitmq_management",
     "1 key in database 0 in /var/lib/redis/dump.rdb",
     "the site /etc/nginx/conf.d/blog.conf, at port 80",
     "[program:celery] in /etc/supervisor/conf.d/shop.conf",

@@ -24,6 +24,7 @@ GROUPS = {
     **{group: ["celery1"] for group in ALONE},
     **{"web": ["celery1", "web2"], "proxy": ["celery1", "web2"], "monitoring": ["web2"]},
 }
+FIRST = GROUPS | {"web": ["celery1"], "proxy": ["celery1"]}
 # Asks this host's nginx, from outside of loopback, and counts the statuses.
 ASK = """
 import collections, http.client, json, socket
@@ -34,11 +35,23 @@ for _ in range(20):
     seen[door.getresponse().status] += 1
 print(json.dumps(seen))
 """
+# Asks this host's nginx until it is told to stop, and leaves the counts of statuses behind.
+LOAD = """
+import collections, http.client, json, os, time
+seen = collections.Counter()
+while not os.path.exists("/root/load.stop"):
+    door = http.client.HTTPConnection("127.0.0.1", 80, timeout=60)
+    door.request("GET", "/")
+    seen[door.getresponse().status] += 1
+    door.close()
+    time.sleep(0.02)
+json.dump(seen, open("/root/load.json", "w"))
+"""
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Two hosts that are deployed to once, and removed in the end."""
+    """Two hosts that are deployed to once, with one front door, and removed in the end."""
     inventory = ROOT / ".cache/front_doors/inventory"
     lab = Lab(inventory)
     if inventory.exists():  # of a run that was cut off
@@ -46,16 +59,39 @@ def lab() -> Iterator[Lab]:
     shutil.rmtree(inventory, ignore_errors=True)
     left_out = shutil.ignore_patterns(".lab", "lab_hosts.yml", "secrets")
     shutil.copytree(ROOT / "inventories/lab-workers", inventory, ignore=left_out)
-    groups: dict[str, dict[str, Any]] = {
-        name: {"hosts": {host: {} for host in hosts}} for name, hosts in GROUPS.items()
-    }
-    hosts = {"lab": {"hosts": {"celery1": {}, "web2": {}}, "vars": {"lab_debian": 13}}, **groups}
-    (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    describe(lab, FIRST)
     try:
         lab.make("deploy")
         yield lab
     finally:
         lab.make("destroy")
+
+
+def describe(lab: Lab, groups: dict[str, list[str]]) -> None:
+    """Write the inventory's hosts."""
+    members: dict[str, dict[str, Any]] = {
+        name: {"hosts": {host: {} for host in hosts}} for name, hosts in groups.items()
+    }
+    hosts = {"lab": {"hosts": {"celery1": {}, "web2": {}}, "vars": {"lab_debian": 13}}, **members}
+    (lab.inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
+
+
+def answers_meanwhile(lab: Lab, groups: dict[str, list[str]]) -> Counter[str]:
+    """How often nginx of the first host answered what while the groups change."""
+    lab.run("celery1", f"rm -f /root/load.*; systemd-run --quiet --unit load python3 -c '{LOAD}'")
+    describe(lab, groups)
+    try:
+        lab.make("deploy")
+    finally:
+        lab.run("celery1", "touch /root/load.stop; while systemctl -q is-active load; do sleep 0.1; done")
+    return Counter(json.loads(lab.run("celery1", "cat /root/load.json")))
+
+
+def test_a_second_front_door_costs_no_request(lab: Lab) -> None:
+    """The web side listens at the host's address from now on, and nginx asks it where it did before."""
+    answered = answers_meanwhile(lab, GROUPS)
+    assert sum(answered.values()) > 100
+    assert not [status for status in answered if int(status) >= 500], answered
 
 
 def statuses(lab: Lab, proxy: str, path: str = "/") -> Counter[str]:
@@ -123,3 +159,10 @@ def test_a_deployment_does_not_pass_where_one_of_two_is_out_of_reach(lab: Lab) -
     said = lab.make("deploy")
     assert "Celery runs" in said
     assert "nothing to change" in said, "what was refused was the network's fault, and is deployed"
+
+
+def test_without_the_second_front_door_no_request_is_lost(lab: Lab) -> None:
+    """The web side listens at loopback alone again."""
+    answered = answers_meanwhile(lab, FIRST)
+    assert sum(answered.values()) > 100
+    assert not [status for status in answered if int(status) >= 500], answered

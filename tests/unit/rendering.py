@@ -222,10 +222,13 @@ class Platform:
         return self._rendered[role, name]
 
     def files(self, role: str) -> dict[str, Variables]:
-        """What a role writes, by path: entries of the modules ``files`` and ``service_applied``."""
+        """What a role writes, by path: entries of ``files``, ``service_applied`` and ``supervisor_programs``."""
         written = [entry for call in self.arguments(role, "files") for entry in call["files"]]
         written += [
-            entry for call in self.arguments(role, "service_applied") for entry in call.get("configuration", [])
+            entry
+            for module in ("service_applied", "supervisor_programs")
+            for call in self.arguments(role, module)
+            for entry in call.get("configuration", [])
         ]
         return {entry["dest"]: entry for entry in written}
 

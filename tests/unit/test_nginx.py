@@ -267,7 +267,7 @@ def two(tmp_path: Path) -> Iterator[tuple[Callable[[], list[dict[str, Any]]], Fr
         threading.Thread(target=server.serve_forever, daemon=True).start()
     ports = (("1:8000", 0), ("2:8000", 1), ("1:5555", 2), ("2:5555", 3))
     places = {f"192.0.2.{end}": f"127.0.0.1:{servers[number].server_port}" for end, number in ports}
-    front = FrontDoor(tmp_path, 0, places, groups=TWO)
+    front = FrontDoor(tmp_path, servers[0].server_port, places, groups=TWO)  # its own host's at loopback
 
     def proof() -> list[dict[str, Any]]:
         return front_door.ask(front.files["/etc/nginx/celery-front-door.json"]["content"], 10)

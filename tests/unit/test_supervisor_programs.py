@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -367,3 +369,48 @@ def test_content_that_is_no_program_is_refused(tmp_path: Path, content: str, mes
     assert done["failed"]
     assert message in done["msg"]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_program_that_does_not_start_gets_its_previous_files_back(
+    supervisord: Supervisord, tmp_path: Path, first: bool
+) -> None:
+    """And runs with them. The message has the end of its log, without what the log had before."""
+    me, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+    setting, log = tmp_path / "setting", tmp_path / "flower.log"
+    log.write_text("of yesterday\n")
+
+    def apply(port: str) -> dict[str, Any]:
+        script = f"read port <{setting}; echo port $port >>{log}; exec sleep $port"
+        text = f"[program:flower]\ncommand=sh -c '{script}'\nstartsecs=2\nenvironment=DIGEST={port}\n"
+        given = [{"dest": str(setting), "content": f"{port}\n", "owner": me, "group": group, "mode": "0600"}]
+        more: dict[str, Any] = {"log_folder": str(tmp_path), "previous": str(tmp_path / "previous"), "undo_after": 10}
+        return supervisord.apply(text, owner="flower", configuration=given, **more)
+
+    if first:  # nobody waits for it, and there is nothing to go back to
+        assert apply("nonsense")["programs"] == {"flower": "started"}
+        return
+    apply("1000")
+    eventually_runs(supervisord, "flower")
+    files = [supervisord.programs / "flower.conf", setting]
+    before = [(path.read_text(), path.stat().st_mode) for path in files]
+    said = apply("nonsense")
+    assert said["failed"]
+    for words in ("flower does not start with the new files", "  port nonsense", f"{setting} is back, and flower runs"):
+        assert words in said["msg"].replace(f"{files[0]}, {setting}", f"{setting}"), said["msg"]
+    assert "of yesterday" not in said["msg"]
+    assert [(path.read_text(), path.stat().st_mode) for path in files] == before
+    assert "flower" in supervisord.pids()
+    assert not list((tmp_path / "previous").iterdir())
+    assert apply("1000")["changed"] is False
+    assert apply("2000")["programs"] == {"flower": "restarted"}
+    assert "flower" in supervisord.pids()
+
+
+def eventually_runs(supervisord: Supervisord, name: str) -> None:
+    """Wait until supervisord takes a program for running."""
+    for _ in range(100):
+        if name in supervisord.pids():
+            return
+        time.sleep(0.1)
+    raise TimeoutError(name)

@@ -16,6 +16,7 @@ import pytest
 from ansible.template import trust_as_template
 from ansible_collections.celery_on_hosts.platform.plugins.lookup import batches as batches_lookup
 from ansible_collections.celery_on_hosts.platform.plugins.lookup import rsa_key
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import RABBITMQ_DEFINITIONS
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
@@ -268,6 +269,20 @@ def test_another_password_is_another_account_where_a_server_takes_one() -> None:
     environment = Platform(**changed).text("celery", "/etc/celery/environment")
     assert f"amqp://{after[0]}:another@" in environment
     assert f"postgresql://{after[-1]}:another@" in environment
+
+
+@pytest.mark.parametrize("by_policy", [False, True])
+def test_a_rabbitmq_of_others_gets_definitions_and_nothing_else(by_policy: bool) -> None:
+    """The platform's users see and change nothing in the virtual hosts of others."""
+    platform = Platform(__platform_conflicts={"beside": ["rabbitmq"], "timeout_by_policy": by_policy})
+    files = platform.files("rabbitmq")
+    del files["/etc/systemd/system/epmd.socket.d/celery.conf"]  # of a task that is left out
+    ((path, entry),) = files.items()
+    assert path == RABBITMQ_DEFINITIONS
+    definitions = json.loads(entry["secret"])
+    assert [user["tags"] for user in definitions["users"]] == ["", "policymaker", "management"]
+    (policy,) = [entry["definition"] for entry in definitions["policies"] if entry["name"] == "tasks"]
+    assert policy.get("consumer-timeout") == (3_600_000 if by_policy else None)
 
 
 def test_rabbitmq_users_with_a_replaced_password_go_and_no_other() -> None:

@@ -72,6 +72,7 @@ def beside(host: Host, services: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the services in which the platform has, or gets, its place beside others."""
     versions = {service["name"]: service.get("version") or "" for service in services}
     asked: dict[str, Callable[[Host, bool], bool]] = {
+        "rabbitmq": rabbitmq.beside,
         "postgresql": partial(postgresql.beside, version=versions.get("postgresql", "")),
         "nginx": nginx.beside,
         "supervisor": supervisor.beside,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -12,12 +13,13 @@ from pathlib import Path
 
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils import atomic
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.block import block_of, without_block
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts import postgresql
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts import postgresql, rabbitmq
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host, text_of
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.postgresql import FIRST_USER_OID
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.supervisor import OWN_PROGRAM
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import (
     DATABASE,
+    RABBITMQ_DEFINITIONS,
     RABBITMQ_VHOST,
     STAMPS,
 )
@@ -157,6 +159,9 @@ def plan_service(removal: Removal, service: Service, also: Sequence[str] = ()) -
     elif cluster and postgresql.beside(host, claimed=True, version=cluster[0]):
         planned.out_of_a_postgresql()
         return package
+    elif service.name == "RabbitMQ" and rabbitmq.beside(host, claimed=True):
+        planned.out_of_a_rabbitmq()
+        return package
     elif others:
         removal.stays.append(f"{service.name} runs on with its configuration and all its data. It has {_list(others)}.")
     elif removal.data:
@@ -274,6 +279,32 @@ class Planned:
         unit = self.units[0]
         unit.as_before()
         self.removal.run("systemctl", "start" if ran else "stop", unit.name)
+
+    def out_of_a_rabbitmq(self) -> None:
+        """Plan that a RabbitMQ of others loses the platform's users and, with the data, its virtual host."""
+        unit, users = self.units[0], "the platform's users in RabbitMQ, which runs on with those of others"
+        back: list[Callable[[], object]] = [self._delete_users, partial(unit.files_back, self.package)]
+        if self.removal.data:
+            self.removal.add(
+                f"{users}; the virtual host {RABBITMQ_VHOST} with its queues", *back, self._delete_vhost, unit.forget
+            )
+            return
+        if present(self.removal.host, RABBITMQ_DEFINITIONS):
+            self.removal.add(users, *back)
+        self.removal.stays.append(
+            f"The virtual host {RABBITMQ_VHOST} in RabbitMQ, which runs on, with its queues and messages. "
+            "DATA=1 removes it."
+        )
+
+    def _delete_users(self) -> None:
+        listed = self.removal.run(*rabbitmq.ctl("list_users", "--formatter", "json"))
+        for name in (entry["user"] for entry in json.loads(listed)):
+            if rabbitmq.OWN_USERS.fullmatch(name):
+                self.removal.run(*rabbitmq.ctl("delete_user", name))
+
+    def _delete_vhost(self) -> None:
+        if RABBITMQ_VHOST in self.removal.run(*rabbitmq.ctl("list_vhosts", "name")).split():
+            self.removal.run(*rabbitmq.ctl("delete_vhost", RABBITMQ_VHOST))
 
     def out_of_a_postgresql(self) -> None:
         """Plan that a PostgreSQL of others loses the platform's rules and, with the data, its database and roles."""

@@ -141,12 +141,7 @@ KINDS: dict[str, Kind] = {
     "celery_take_over": Kind(
         f"a list of services of others that may be replaced: {', '.join(TAKEN_OVER)}",
         list_of(lambda name: name in TAKEN_OVER),
-        lambda _, value: (
-            "RabbitMQ cannot be taken over: its node has another name, and starts empty. Use another host for it, or "
-            "its address in celery_broker_url."
-            if "rabbitmq" in str(value)
-            else "Leave out the others: they are used as they are, or are refused with what to do."
-        ),
+        lambda *_: "Leave out the others: they are used as they are, or are refused with what to do.",
     ),
     "celery_serial": Kind(
         "a list of numbers of hosts or shares of all, such as [1, 50%]",

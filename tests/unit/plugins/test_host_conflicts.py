@@ -20,7 +20,7 @@ from ansible.module_utils.basic import AnsibleModule
 from tests.unit.modules import run_module
 from tests.unit.rendering import Platform
 
-from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts import clock, postgresql  # isort: skip
+from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts import clock, postgresql, rabbitmq  # isort: skip
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.check import beside, check  # isort: skip
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.host import Host as Read  # isort: skip
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.conflicts.ports import collide  # isort: skip
@@ -279,19 +279,110 @@ def test_packages_that_are_being_installed_are_waited_for(host: Host) -> None:
     ],
 )
 def test_a_node_that_holds_something(host: Host, path: str, content: bytes, words: str) -> None:
+    """It has to run, to get the platform's virtual host."""
     host.write(f"/var/lib/rabbitmq/mnesia/rabbit@a/{path}", content)
-    assert host.found("rabbitmq") == [f"/var/lib/rabbitmq/mnesia/rabbit@a with {words}"]
+    assert host.found("rabbitmq") == [
+        f"/var/lib/rabbitmq/mnesia/rabbit@a with {words}, of a RabbitMQ that does not answer: no node runs"
+    ]
     host.claim("rabbitmq-server.service")
     assert host.found("rabbitmq") == []
 
 
-def test_rabbitmq_of_somebody_else(host: Host) -> None:
-    host.write("/etc/rabbitmq/rabbitmq-env.conf", "NODENAME=shop\n")
-    host.write("/etc/rabbitmq/conf.d/10-shop.conf")
-    assert host.found("rabbitmq") == [
-        "/etc/rabbitmq/conf.d/10-shop.conf, not from the package",
-        "/etc/rabbitmq/rabbitmq-env.conf, changed since the package",
+RABBIT: dict[str, Any] = {
+    "version": "4.0.5",
+    "vhosts": ["/", "shop"],
+    "users": ["guest", "shop", "celery_shop"],
+    "nodes": 1,
+    "features": ["quorum_queue", "stream_queue"],
+    "plugins": ["rabbitmq_management"],
+    "internal": True,
+    "timeout": 1_800_000,
+}
+RABBIT_LISTENS: list[dict[str, Any]] = [
+    {"port": 5672, "addresses": ["127.0.0.1", "192.0.2.1"]},
+    {"port": 15672, "addresses": ["0.0.0.0"]},  # noqa: S104
+]
+
+
+@pytest.fixture(autouse=True)
+def node(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that says what the host's RabbitMQ answers. Until then, it does not run."""
+
+    def say(error: str = "", **changed: Any) -> None:
+        def ask() -> dict[str, Any]:
+            if error:
+                raise rabbitmq.AskError(error)
+            return RABBIT | changed
+
+        monkeypatch.setattr(rabbitmq, "ask", ask)
+
+    say(error="no node runs")
+    return say
+
+
+def found_in_rabbitmq(host: Host) -> tuple[list[str], list[str]]:
+    """Return the conflicts of RabbitMQ, and the services that are beside those of others."""
+    service: dict[str, Any] = {"name": "rabbitmq", "listen": RABBIT_LISTENS, "consumer_timeout": 3600}
+    return host.found(**service), beside(Read(str(host.root)), [service])
+
+
+@pytest.mark.parametrize("path", ["/etc/rabbitmq/conf.d/10-shop.conf", "/etc/rabbitmq/rabbitmq-env.conf"])
+def test_a_rabbitmq_of_others_gets_the_platforms_virtual_host(host: Host, node: Callable[..., None], path: str) -> None:
+    assert found_in_rabbitmq(host) == ([], [])
+    host.write(path, "NODENAME=shop\n")
+    (found,) = found_in_rabbitmq(host)[0]
+    assert found.startswith(path)
+    assert "does not answer: no node runs" in found
+    node()
+    for pid, port in ((7, 5672), (8, 15672)):
+        host.listen(port, address=ANY * 4, pid=pid, unit="rabbitmq-server.service", name="beam.smp")
+    assert found_in_rabbitmq(host) == ([], ["rabbitmq"])
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"version": "3.9.13"}, "whose version is 3.9.13"),
+        ({"nodes": 3}, "which is a node of a cluster of 3"),
+        ({"features": ["quorum_queue"]}, "in which the feature flags stream_queue are disabled"),
+        ({"internal": False}, "(no rabbit_auth_backend_internal in auth_backends)"),
+        ({"version": "3.10.8"}, "in which a delivery may stay unacknowledged for 1800 s"),
+        ({"plugins": []}, "without the plugin rabbitmq_management"),
+        ({"vhosts": ["celery"]}, "with the virtual host celery, which the platform did not make"),
+        ({"users": ["flower_0123abcd"]}, "with the user flower_0123abcd, which the platform did not make"),
+    ],
+)
+def test_a_rabbitmq_of_others_that_cannot_work(
+    host: Host, node: Callable[..., None], said: dict[str, Any], words: str
+) -> None:
+    host.write("/etc/rabbitmq/rabbitmq.conf", "heartbeat = 77\n")
+    for port in (5672, 15672):
+        host.listen(port, address=ANY * 4)
+    node(**said)
+    found = [one for one in found_in_rabbitmq(host)[0] if "a RabbitMQ of others" in one]
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_a_rabbitmq_of_others_where_nobody_finds_it(host: Host, node: Callable[..., None]) -> None:
+    host.write("/etc/rabbitmq/rabbitmq.conf", "listeners.tcp.1 = 127.0.0.1:5672\n")
+    host.listen(5672)
+    node()
+    assert [one.partition("), ")[2] for one in found_in_rabbitmq(host)[0] if "of others" in one] == [
+        "which does not listen at 192.0.2.1, port 5672",
+        "which does not listen at 127.0.0.1 and 192.0.2.1, port 15672",
     ]
+
+
+def test_a_rabbitmq_of_others_stays_theirs(host: Host) -> None:
+    """What the first deployment found decides for later ones."""
+    host.claim("rabbitmq-server.service")
+    for path, expected in (("rabbitmq.conf", []), ("celery.json", ["rabbitmq"])):
+        files = {f"/etc/rabbitmq/{path}": {"state": "absent"}}
+        host.write(
+            "/var/lib/celery-platform/originals/rabbitmq-server.service.json", json.dumps({"unit": {}, "files": files})
+        )
+        assert found_in_rabbitmq(host)[1] == expected
 
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------

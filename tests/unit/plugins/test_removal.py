@@ -114,6 +114,11 @@ class Commands:
     def runuser(self, *_: str) -> str:
         return "\n".join(self.roles)
 
+    def rabbitmqctl(self, _: str, verb: str, *words: str) -> str:
+        users = ["shop", "operator", "celery_0123abcd"]
+        listed = json.dumps([{"user": name, "tags": []} for name in users])
+        return {"list_users": listed, "list_vhosts": "/\ncelery\nshop\n"}.get(verb, "")
+
     def pg_dropcluster(self, _: str, version: str, name: str) -> str:
         folder = self.host.path(f"/etc/postgresql/{version}/{name}")
         for path in folder.glob("*.conf"):
@@ -510,3 +515,27 @@ def test_what_goes_is_shown_host_by_host() -> None:
     assert removal_plan({"b": found["b"]}, removes=True, data=False).endswith("There is nothing to remove.")
     assert removal_notes(found) == "b\n  - nginx was not reloaded"
     assert removal_notes({"a": {"skipped": True}}) == ""
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_a_rabbitmq_of_others_loses_what_is_the_platforms(host: Fake, data: bool) -> None:
+    """It runs on, with its own files; the virtual host goes with the data alone."""
+    unit, conf = "rabbitmq-server.service", "/etc/rabbitmq/rabbitmq-env.conf"
+    host.path("/etc/rabbitmq/definitions.json").unlink()
+    host.write(f"{names.STAMPS}/{unit}.json", json.dumps({names.RABBITMQ_DEFINITIONS: "1"}))
+    kept = {names.RABBITMQ_DEFINITIONS: {"state": "absent"}}
+    host.write(f"{names.ORIGINALS}/{unit}.json", json.dumps({"unit": {"ActiveState": "active"}, "files": kept}))
+    host.write(conf, "NODENAME=shop\n")
+    host.write(names.RABBITMQ_DEFINITIONS, "{}")
+    removal = host.remove(data)
+    assert host.path(conf).read_text() == "NODENAME=shop\n"
+    assert not host.path(names.RABBITMQ_DEFINITIONS).exists()
+    assert not [call for call in host.run.calls if "stop" in call and "rabbitmq-server" in call]
+    asked = [call.removeprefix("rabbitmqctl --silent ") for call in host.run.calls if "rabbitmqctl" in call]
+    assert asked[1:3] == ["delete_user operator", "delete_user celery_0123abcd"]
+    assert [call for call in asked if "vhost" in call] == (["list_vhosts name", "delete_vhost celery"] if data else [])
+    assert "rabbitmq-server" not in goes(removal).replace("rabbitmq-server.service", "")
+    assert host.claimed(unit) is not data
+    if not data:
+        assert "The virtual host celery in RabbitMQ, which runs on" in "\n".join(removal.stays)
+        assert "RabbitMQ" not in goes(host.plan())

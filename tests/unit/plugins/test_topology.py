@@ -6,7 +6,11 @@ import itertools
 from typing import Any
 
 import pytest
-from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.topology import GROUPS, Topology, address_of
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.topology import (
+    GROUPS,
+    Topology,
+    address_of,
+)
 
 SWITCHES = {f"celery_{name}_enabled": True for name in ("beat", "web", "database", "flower")}
 
@@ -102,5 +106,8 @@ def test_every_proxy_asks_every_server_where_it_listens(group: str, servers: lis
         for server, address in asked.items():
             assert address == topo.bind(group, server)
             assert address != "127.0.0.1" or server == proxy, "loopback is this host's alone"
+        own = topo.upstream(group, proxy, "127.0.0.1")
+        assert own == {**asked, **({proxy: "127.0.0.1"} if proxy in servers else {})}
+        assert proxy not in servers or "127.0.0.1" in topo.web_binds(proxy), "whichever proxies there are"
     for server in servers:
         assert (topo.bind(group, server) == "127.0.0.1") == (proxies == [server]), "no further than it has to be"

@@ -36,14 +36,14 @@ def as_supervisord_reads_it(command: str) -> list[str]:
     ],
 )
 def test_an_application_reaches_gunicorn_as_it_is_written(app: str) -> None:
-    words = web.server_words(VARIABLES | {"celery_web_app": app}, "127.0.0.1", 8000, [])
+    words = web.server_words(VARIABLES | {"celery_web_app": app}, ["127.0.0.1"], 8000, [])
     assert as_supervisord_reads_it(web.supervisor_command(words)) == words
     assert words[2] == app
 
 
 def test_a_command_gets_the_address_before_its_words() -> None:
     command = "daphne -b $CELERY_WEB_ADDRESS -p ${PORT} 'proj.asgi:application'"
-    words = web.server_words(VARIABLES | {"celery_web_command": command}, "192.0.2.1", 8000, ["192.0.2.9"])
+    words = web.server_words(VARIABLES | {"celery_web_command": command}, ["192.0.2.1"], 8000, ["192.0.2.9"])
     assert words[:4] == ["-m", "celery_on_hosts.web.command", "192.0.2.1", "8000"]
     assert words[4:] == ["daphne", "-b", "$CELERY_WEB_ADDRESS", "-p", "${PORT}", "proj.asgi:application"]
     assert as_supervisord_reads_it(web.supervisor_command(words)) == words
@@ -51,19 +51,26 @@ def test_a_command_gets_the_address_before_its_words() -> None:
 
 def test_a_process_that_is_stopped_has_as_long_as_nginx_waits() -> None:
     for timeout, seconds in ((5, 30), (600, 600)):
-        words = web.server_words(VARIABLES | {"celery_web_timeout": timeout}, "127.0.0.1", 8000, [])
+        words = web.server_words(VARIABLES | {"celery_web_timeout": timeout}, ["127.0.0.1"], 8000, [])
         assert f"--graceful-timeout={seconds}" in words
 
 
 def test_the_origin_of_a_request_is_believed_of_the_proxies_alone() -> None:
-    words = web.server_words(VARIABLES, "192.0.2.1", 8000, ["192.0.2.9", "front.example.org", "127.0.0.1"])
+    words = web.server_words(VARIABLES, ["192.0.2.1"], 8000, ["192.0.2.9", "front.example.org", "127.0.0.1"])
     assert "--forwarded-allow-ips=192.0.2.9,127.0.0.1" in words
 
 
+def test_the_hosts_own_nginx_is_believed_at_loopback_beside_other_proxies() -> None:
+    words = web.server_words(VARIABLES, ["192.0.2.1", "127.0.0.1"], 8000, ["192.0.2.1", "192.0.2.9"])
+    bound = [number for number, word in enumerate(words) if word == "--bind"]
+    assert [words[number + 1] for number in bound] == ["192.0.2.1:8000", "127.0.0.1:8000"]
+    assert "--forwarded-allow-ips=192.0.2.1,192.0.2.9,127.0.0.1" in words
+
+
 def test_at_loopback_nobody_but_the_hosts_own_nginx_is_believed() -> None:
-    words = web.server_words(VARIABLES, "127.0.0.1", 8000, ["192.0.2.1"])
+    words = web.server_words(VARIABLES, ["127.0.0.1"], 8000, ["192.0.2.1"])
     assert "--forwarded-allow-ips=127.0.0.1" in words
-    assert "--forwarded-allow-ips=127.0.0.1" in web.server_words(VARIABLES, "192.0.2.1", 8000, ["front.example.org"])
+    assert "--forwarded-allow-ips=127.0.0.1" in web.server_words(VARIABLES, ["192.0.2.1"], 8000, ["front.example.org"])
 
 
 def test_one_server_is_asked_as_it_is_and_several_by_name() -> None:

@@ -27,7 +27,7 @@ def test_good() -> None:
         ({"celery_serial": 1}, ["celery_serial", "1", "such as [1, 50%]"]),
         ({"celery_serial": [1, "150%"]}, ["celery_serial", "[1, '150%']"]),
         ({"celery_take_over": ["redes"]}, ["celery_take_over", "['redes']", "may be replaced: redis", "Leave out"]),
-        ({"celery_take_over": ["rabbitmq"]}, ["RabbitMQ cannot be taken over", "celery_broker_url"]),
+        ({"celery_take_over": ["rabbitmq"]}, ["may be replaced: redis", "they are used as they are"]),
         ({"celery_beat_enabled": "no"}, ["celery_beat_enabled", "true or false, without quotes"]),
         ({"celery_time_limit": "300"}, ["celery_time_limit", "whole number"]),
         ({"celery_web_port": 70000}, ["celery_web_port", "1 to 65535"]),
