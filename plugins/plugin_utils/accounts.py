@@ -199,8 +199,8 @@ class Accounts:
         Flower then logs in with the account of its broker's address. Credentials in this address would be sent as they
         stand, percent-encoded.
         """
-        return f"http://{host}:{port}/api/"
+        return f"http://{topology.place(host, port)}/api/"
 
 
 def _url(scheme: str, name: str, password: str, host: str, port: int, path: Any) -> str:
-    return f"{scheme}://{name}:{quote(password, safe='')}@{host}:{port}/{path}"
+    return f"{scheme}://{name}:{quote(password, safe='')}@{topology.place(host, port)}/{path}"

@@ -154,7 +154,7 @@ class Application:
         """
         topo, programs = self.platform.topology, [program.description for program in self.programs]
         if topo.has(self.host, "monitoring"):
-            url = f"http://{topo.bind('monitoring', self.host)}:{topology.FLOWER}/flower/healthcheck"
+            url = f"http://{topology.place(topo.bind('monitoring', self.host), topology.FLOWER)}/flower/healthcheck"
             programs.append(platform_file.Program(program="flower", kind="flower", url=url))
         web_app, web_command = self.checked_web
         return replace(

@@ -200,6 +200,7 @@ class Platform:
         described: dict[str, Callable[[], dict[str, Any]]] = {
             "rabbitmq": lambda: {
                 "listen": topo.listen(host),
+                "management_listen": topo.anywhere(host),
                 "management_port": variables["celery_rabbitmq_management_port"],
                 "users": accounts.rabbitmq_users(),
                 "queues": variables["celery_queues"],
@@ -230,7 +231,7 @@ class Platform:
         topo, variables = self.topology, self.inventory.hosts[host]
 
         def servers(group: str, port: int, own: str = "") -> dict[str, str]:
-            return {one: f"{address}:{port}" for one, address in topo.upstream(group, host, own).items()}
+            return {one: topology.place(address, port) for one, address in topo.upstream(group, host, own).items()}
 
         # A command of the inventory's listens at one address.
         own = "" if variables["celery_web_command"] else topology.LOOPBACK

@@ -115,7 +115,7 @@ def web_program(
         description=platform_file.Program(
             program="web",
             kind="web",
-            url=f"http://{addresses[0]}:{topology.WEB}{path}",
+            url=f"http://{topology.place(addresses[0], topology.WEB)}{path}",
             host=(*web.public_names(variables), public_name)[0],
             below=500 if path == "/" else 400,
         ),

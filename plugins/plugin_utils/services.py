@@ -80,7 +80,7 @@ def claims(
             "consumer_timeout": variables["celery_rabbitmq_consumer_timeout"],
             "listen": [
                 {"port": topology.AMQP, "addresses": listen},
-                {"port": variables["celery_rabbitmq_management_port"], "addresses": [topology.ANYWHERE[0]]},
+                {"port": variables["celery_rabbitmq_management_port"], "addresses": [topo.anywhere(host)]},
                 {"port": topology.ERLANG_DISTRIBUTION, "addresses": [LOOPBACK]},
                 {"port": topology.ERLANG_PORT_MAPPER, "addresses": [LOOPBACK]},
             ],

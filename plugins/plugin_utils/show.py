@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.table import table
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.topology import place
 
 HIDDEN = "(hidden)"
 CREDENTIALS = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]+(?=@)")  # of an address
@@ -39,7 +40,7 @@ def _host(platform: Mapping[str, Any]) -> str:
     shown = without_secrets(platform)
     celery, flower = shown.get("celery", {}), shown.get("flower", {})
     listen = [
-        (claim["name"], ", ".join(f"{address}:{one['port']}" for address in one["addresses"]))
+        (claim["name"], ", ".join(place(address, one["port"]) for address in one["addresses"]))
         for claim in shown["claims"]
         for one in claim.get("listen", [])
     ]

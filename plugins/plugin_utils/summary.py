@@ -45,7 +45,7 @@ def summary(
 def _pages(topo: Topology, variables: Mapping[str, Any], secrets: str) -> list[str]:
     """Return a line for each page, and for the parts that run nowhere."""
     proxies, port = topo.members["proxy"], variables["celery_web_port"]
-    door = f"http://{topo.addresses[proxies[0]]}{'' if port == 80 else f':{port}'}" if proxies else ""
+    door = f"http://{topology.place(topo.addresses[proxies[0]], port)}".removesuffix(":80") if proxies else ""
     lines = []
     if topo.runs("web"):
         alone = f"on {', '.join(topo.members['web'])} alone: no host is in the group proxy"
@@ -66,6 +66,6 @@ def _pages(topo: Topology, variables: Mapping[str, Any], secrets: str) -> list[s
         lines += [f"  {'':<19}- {sentence}" for sentence in sentences]
     if topo.broker == "rabbitmq" and topo.runs("brokers"):
         broker = topo.addresses[topo.members["brokers"][0]]
-        page = f"http://{broker}:{variables['celery_rabbitmq_management_port']}/"
+        page = f"http://{topology.place(broker, variables['celery_rabbitmq_management_port'])}/"
         lines.append(f"  RabbitMQ's page    {page}    user operator, password in {secrets}/rabbitmq_operator.txt")
     return lines

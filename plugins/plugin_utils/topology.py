@@ -6,6 +6,7 @@ The groups of the inventory decide, and nothing else. Standard library only.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,6 +122,10 @@ class Topology:
         """Return the addresses at which a host's broker, result store and database listen."""
         return [LOOPBACK] if self.alone else [LOOPBACK, self.addresses[host]]
 
+    def anywhere(self, host: str) -> str:
+        """Return the address that stands for all addresses of a host: of IPv6 and IPv4 where its own one is IPv6."""
+        return ANYWHERE[":" in self.addresses[host]]
+
     def endpoints(self, group: str, client: str) -> list[str]:
         """Return the addresses at which a client finds a group's service: loopback where it runs on the same host."""
         members = self.members[group]
@@ -160,17 +165,28 @@ class Topology:
         return sorted({local} | {_network(self.addresses[host]) for host in self.hosts(APPLICATION_GROUPS)})
 
 
+def place(address: str, port: int) -> str:
+    """Return an address with a port as URLs, gunicorn and nginx read them: an IPv6 address is in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def _network(address: str) -> str:
-    """Return an IPv4 address as a network of one; a host name stays as it is."""
-    return f"{address}/32" if address.replace(".", "").isdigit() else address
+    """Return an IP address as a network of one; a host name stays as it is."""
+    try:
+        return str(ipaddress.ip_network(address))
+    except ValueError:
+        return address
 
 
 def address_of(host: str, variables: Mapping[str, Any]) -> str:
     """Return a host's network address: ``celery_address``, else the gathered address, else ``ansible_host``.
 
+    The gathered address is that of the default route: IPv4, or IPv6 on a host without IPv4.
+
     Args:
         host: the host's name in the inventory.
         variables: the host's variables, with ``ansible_facts`` where they were gathered.
     """
-    gathered = (variables.get("ansible_facts") or {}).get("default_ipv4") or {}
-    return str(variables.get("celery_address") or gathered.get("address") or variables.get("ansible_host") or host)
+    facts = variables.get("ansible_facts") or {}
+    gathered = [(facts.get(name) or {}).get("address") for name in ("default_ipv4", "default_ipv6")]
+    return str(variables.get("celery_address") or gathered[0] or gathered[1] or variables.get("ansible_host") or host)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names import CELERY_ROOT
+from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.topology import place
 
 LOOPBACK = "127.0.0.1"
 DATA = "/var/lib/celery/data"  # what the application keeps over releases
@@ -50,7 +51,7 @@ def server_words(
     return [
         *("-m", "gunicorn", variables["celery_web_app"]),
         *("--config", "python:celery_on_hosts.gunicorn_conf", "--reuse-port"),
-        *(word for address in addresses for word in ("--bind", f"{address}:{port}")),
+        *(word for address in addresses for word in ("--bind", place(address, port))),
         *("--workers", str(variables["celery_web_workers"]), "--threads", str(variables["celery_web_threads"])),
         *(["--preload"] if variables["celery_web_preload"] else []),
         f"--forwarded-allow-ips={','.join(believed or [LOOPBACK])}",

@@ -495,6 +495,34 @@ def test_the_network_reaches_only_what_nginx_asks_over_it(
         assert found == [{"a": asked}, {"a": asked}], "nginx asks where they listen"
 
 
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis"])
+def test_hosts_with_ipv6_alone(broker: str) -> None:
+    """An address before a port is in brackets where the reader wants them, and a network of one has 128 bits."""
+    groups = {**{name: ["a"] for name in GROUPS}, "workers": ["a", "b"], "web": ["a", "b"], "proxy": ["a", "b"]}
+    facts = {
+        name: {"ansible_facts": {"default_ipv4": {}, "default_ipv6": {"address": f"2001:db8::{number}"}}}
+        for number, name in enumerate("ab", start=1)
+    }
+    hosts = {name: Platform(groups=groups, host=name, celery_broker=broker) for name in "ab"}
+    for platform in hosts.values():
+        platform.magic["hostvars"] = facts
+    one, two = hosts["a"].described(), hosts["b"].described()
+    environment = str(two["celery"])
+    for url in ("@[2001:db8::1]:6379/1", "@[2001:db8::1]:5432/celery"):
+        assert url in environment
+    assert ("@[2001:db8::1]:5672/celery" if broker == "rabbitmq" else "@[2001:db8::1]:6379/0") in environment
+    (side,) = [upstream for upstream in one["nginx"]["upstreams"] if upstream["name"] == "celery_web"]
+    assert side["servers"] == ["127.0.0.1:8000", "[2001:db8::2]:8000"]
+    assert "--bind [2001:db8::2]:8000 --bind 127.0.0.1:8000" in environment.replace("'", "")
+    assert "http://[2001:db8::2]:8000/" in environment
+    assert one["postgresql"]["allow_from"] == ["127.0.0.1/32", "2001:db8::1/128", "2001:db8::2/128"]
+    assert "bind 127.0.0.1 2001:db8::1\n" in hosts["a"].text("redis", "/etc/redis/redis.conf")
+    if broker == "rabbitmq":
+        text = hosts["a"].text("rabbitmq", "/etc/rabbitmq/rabbitmq.conf")
+        assert "listeners.tcp.2 = 2001:db8::1:5672\n" in text
+        assert "management.tcp.ip = ::\n" in text
+
+
 # --- several hosts ---------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.topology 
     GROUPS,
     Topology,
     address_of,
+    place,
 )
 
 SWITCHES = {f"celery_{name}_enabled": True for name in ("beat", "web", "database", "flower")}
@@ -38,6 +39,15 @@ def test_a_second_host_finds_the_services_by_address() -> None:
     assert two.endpoints("brokers", "b") == ["192.0.2.1"]
     assert two.endpoints("brokers", "a") == ["127.0.0.1"], "it is on the broker's host itself"
     assert two.database_clients() == ["127.0.0.1/32", "192.0.2.1/32", "192.0.2.2/32"]
+
+
+def test_an_ipv6_address_is_a_network_of_one_and_has_brackets_before_a_port() -> None:
+    addresses = {"a": "2001:db8::1", "b": "2001:db8::2"}
+    groups = {"workers": ["a", "b"], "database": ["a"]}
+    two = Topology.of(groups, addresses, SWITCHES | {"celery_broker": "rabbitmq"})
+    assert two.database_clients() == ["127.0.0.1/32", "2001:db8::1/128", "2001:db8::2/128"]
+    assert place("2001:db8::1", 8000) == "[2001:db8::1]:8000"
+    assert place("192.0.2.1", 8000) == "192.0.2.1:8000"
 
 
 def test_a_host_name_is_no_network() -> None:
@@ -75,6 +85,10 @@ def test_hosts_are_named_once_in_the_order_of_the_groups() -> None:
     [
         ({"celery_address": "10.0.0.9", "ansible_host": "x"}, "10.0.0.9"),
         ({"ansible_facts": {"default_ipv4": {"address": "10.0.0.1"}}, "ansible_host": "x"}, "10.0.0.1"),
+        (
+            {"ansible_facts": {"default_ipv4": {}, "default_ipv6": {"address": "2001:db8::1"}}, "ansible_host": "x"},
+            "2001:db8::1",
+        ),
         ({"ansible_facts": {}, "ansible_host": "x.example"}, "x.example"),
         ({"celery_address": ""}, "a"),
     ],
