@@ -17,7 +17,7 @@ from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.topology 
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.workers import Worker
 from ansible_collections.celery_on_hosts.platform.runtime.celery_on_hosts import platform_file
 
-CELERY, PYTHON = "/usr/local/bin/celery", "/usr/local/bin/celery-python"
+CELERY = "/usr/local/bin/celery"
 STATE = "/var/lib/celery"
 # supervisord starts programs in this order, and stops them in the reverse order.
 WORKER_PRIORITY, BEAT_PRIORITY, FLOWER_PRIORITY, WEB_PRIORITY = 100, 200, 300, 400
@@ -105,7 +105,7 @@ def web_program(
         public_name: the ``Host`` that health asks with, where the inventory has no name.
     """
     path = variables["celery_web_health_path"]
-    words = [PYTHON, *web.server_words(variables, addresses, topology.WEB, proxies)]
+    words = web.server_words(variables, addresses, topology.WEB, proxies)
     return Program(
         name="web",
         command=web.supervisor_command(words),

@@ -17,6 +17,7 @@ from ansible_collections.celery_on_hosts.platform.plugins.module_utils.names imp
 from ansible_collections.celery_on_hosts.platform.plugins.plugin_utils.topology import place
 
 LOOPBACK = "127.0.0.1"
+PYTHON = "/usr/local/bin/celery-python"  # the release's, with the application's environment
 DATA = "/var/lib/celery/data"  # what the application keeps over releases
 STATIC = f"{CELERY_ROOT}/current/static"
 LEAST_GRACE_S = 30  # for the requests that a process has when it is stopped
@@ -34,7 +35,7 @@ def supervisor_command(words: Iterable[str]) -> str:
 def server_words(
     variables: Mapping[str, Any], addresses: Sequence[str], port: int, proxies: Iterable[str]
 ) -> list[str]:
-    """Return the arguments of Python that serve the web side.
+    """Return the command that serves the web side.
 
     Args:
         variables: those that begin with ``celery_web_``.
@@ -42,19 +43,21 @@ def server_words(
         port: the port.
         proxies: the addresses of the hosts whose nginx asks.
     """
-    if variables["celery_web_command"]:
-        words = shlex.split(variables["celery_web_command"])
-        return ["-m", "celery_on_hosts.web.command", addresses[0], str(port), *words]
     # At loopback the host's own nginx asks, elsewhere every nginx from its host's address.
     asking = [*(proxies if addresses[0] != LOOPBACK else ()), *addresses[1:]]
-    believed = list(dict.fromkeys(filter(is_address, asking)))
+    believed = ",".join(dict.fromkeys(filter(is_address, asking))) or LOOPBACK
+    if variables["celery_web_command"]:
+        words = shlex.split(variables["celery_web_command"])
+        # gunicorn and uvicorn read the variable: https://gunicorn.org/reference/settings/#forwarded_allow_ips
+        command = ["/usr/bin/env", f"FORWARDED_ALLOW_IPS={believed}", PYTHON, "-m", "celery_on_hosts.web.command"]
+        return [*command, addresses[0], str(port), *words]
     return [
-        *("-m", "gunicorn", variables["celery_web_app"]),
+        *(PYTHON, "-m", "gunicorn", variables["celery_web_app"]),
         *("--config", "python:celery_on_hosts.gunicorn_conf", "--reuse-port"),
         *(word for address in addresses for word in ("--bind", place(address, port))),
         *("--workers", str(variables["celery_web_workers"]), "--threads", str(variables["celery_web_threads"])),
         *(["--preload"] if variables["celery_web_preload"] else []),
-        f"--forwarded-allow-ips={','.join(believed or [LOOPBACK])}",
+        f"--forwarded-allow-ips={believed}",
         f"--graceful-timeout={grace(variables)}",
     ]
 

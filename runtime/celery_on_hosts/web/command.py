@@ -40,8 +40,9 @@ def prepare(words: Sequence[str], variables: Mapping[str, str]) -> list[str]:
 
 
 def with_address(variables: Mapping[str, str], address: str, port: str) -> dict[str, str]:
-    """Return an environment with the web side's address."""
-    return {"PORT": port, **variables, ADDRESS_VARIABLE: address, PORT_VARIABLE: port}
+    """Return an environment with the web side's address, and with whose headers it believes where nobody says so."""
+    defaults = {"PORT": port, "FORWARDED_ALLOW_IPS": "127.0.0.1"}
+    return {**defaults, **variables, ADDRESS_VARIABLE: address, PORT_VARIABLE: port}
 
 
 def main(arguments: Sequence[str]) -> None:

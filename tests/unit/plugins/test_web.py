@@ -38,14 +38,15 @@ def as_supervisord_reads_it(command: str) -> list[str]:
 def test_an_application_reaches_gunicorn_as_it_is_written(app: str) -> None:
     words = web.server_words(VARIABLES | {"celery_web_app": app}, ["127.0.0.1"], 8000, [])
     assert as_supervisord_reads_it(web.supervisor_command(words)) == words
-    assert words[2] == app
+    assert words[3] == app
 
 
 def test_a_command_gets_the_address_before_its_words() -> None:
     command = "daphne -b $CELERY_WEB_ADDRESS -p ${PORT} 'proj.asgi:application'"
     words = web.server_words(VARIABLES | {"celery_web_command": command}, ["192.0.2.1"], 8000, ["192.0.2.9"])
-    assert words[:4] == ["-m", "celery_on_hosts.web.command", "192.0.2.1", "8000"]
-    assert words[4:] == ["daphne", "-b", "$CELERY_WEB_ADDRESS", "-p", "${PORT}", "proj.asgi:application"]
+    assert words[:2] == ["/usr/bin/env", "FORWARDED_ALLOW_IPS=192.0.2.9"]
+    assert words[3:7] == ["-m", "celery_on_hosts.web.command", "192.0.2.1", "8000"]
+    assert words[7:] == ["daphne", "-b", "$CELERY_WEB_ADDRESS", "-p", "${PORT}", "proj.asgi:application"]
     assert as_supervisord_reads_it(web.supervisor_command(words)) == words
 
 
