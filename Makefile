@@ -121,8 +121,8 @@ molecule: setup-test  ## Prove the platform on hosts of its own: [SCENARIO=defau
 apps: setup-lab  ## Deploy the applications of tests/apps, one after the other, and show what works: [APP=flask] [KEEP=1]
 	@python -m tests.corpus $(if $(APP),--app $(APP)) $(if $(KEEP),--keep) $(ARGS)
 
-conformance: setup-lab  ## Run Celery's own integration suite with and without the platform: [BROKER=redis] [CELERY=5.7.0] [KEEP=1]
-	@python -m tests.conformance $(if $(BROKER),--broker $(BROKER)) $(if $(CELERY),--celery $(CELERY)) $(if $(KEEP),--keep) $(ARGS)
+conformance: setup-lab  ## Run Celery's or kombu's own integration suite with and without the platform: [SUITE=kombu] [BROKER=redis] [VERSION=5.7.0] [KEEP=1]
+	@python -m tests.conformance $(if $(BROKER),--broker $(BROKER)) $(if $(SUITE),--suite $(SUITE)) $(if $(VERSION),--version $(VERSION)) $(if $(KEEP),--keep) $(ARGS)
 
 removal: setup-lab  ## Prove `make remove` on hosts of its own: five minutes, not in `make test`
 	@$(MAKE) --no-print-directory deploy INVENTORY=molecule/mishaps/inventory

@@ -1,4 +1,4 @@
-"""Run Celery's own integration suite on a lab host, with and without the platform, and compare.
+"""Run the integration suite of Celery or kombu on a lab host, with and without the platform, and compare.
 
 Ends with 1 where a test passes with plain Celery and not here, unless tests/conformance/differences.yml has it.
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from tests.conformance.differences import BROKERS, Comparison, differences
 from tests.conformance.sides import PLAIN, PLATFORM, SIDES, Outcomes, Sides, argument
-from tests.conformance.suite import HOST, Suite, locked_celery
+from tests.conformance.suite import HOST, SUITES, TESTS, Suite, locked
 from tests.faults.host import Host
 from tests.hosts.support import ROOT, as_in_a_shell
 
@@ -39,7 +39,7 @@ def compare(sides: Sides, tests: Sequence[str]) -> Comparison:
         sides: on a deployed host.
         tests: files or single tests, as pytest takes them.
     """
-    expected = tuple(differences(sides.suite.broker))
+    expected = tuple(differences(sides.suite.broker, sides.suite.package))
     left_out = [argument(test) for one in expected if one.left_out for test in one.tests]
     found = both(sides, tests, left_out)
     for _ in range(AGAIN):
@@ -84,18 +84,19 @@ def main() -> int:
     """Run what the command line asks for, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("--broker", choices=BROKERS, default=BROKERS[0])
-    parser.add_argument("--celery", default=locked_celery(), help="the version; the locked one when left out")
+    parser.add_argument("--suite", choices=SUITES, default=SUITES[0])
+    parser.add_argument("--version", help="of Celery or kombu; the locked one when left out")
     parser.add_argument("--keep", action="store_true", help="leave the host for a look")
-    parser.add_argument("tests", nargs="*", default=["t/integration"], help="files or single tests of the suite")
+    parser.add_argument("tests", nargs="*", help="files or single tests of the suite; all when left out")
     options = parser.parse_args()
-    suite = Suite(options.celery, options.broker)
+    suite = Suite(options.suite, options.version or locked(options.suite), options.broker)
     suite.prepare()
     try:
         make(suite, "deploy")
         make(suite, "drain", f"HOST={HOST}")
         sides = Sides(suite, Host(suite.inventory))
         sides.prepare()
-        comparison = compare(sides, options.tests)
+        comparison = compare(sides, options.tests or TESTS[suite.package][suite.broker])
     finally:
         if not options.keep:
             make(suite, "destroy")

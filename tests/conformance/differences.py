@@ -23,6 +23,7 @@ class Difference:
     here: str
     why: str
     brokers: tuple[str, ...] = BROKERS
+    suite: str = "celery"
     tests: tuple[str, ...] = ()
     left_out: bool = False
     proof: str = ""
@@ -42,10 +43,10 @@ class Difference:
         return any(fnmatchcase(test, pattern.replace("[", "[[]")) for pattern in self.tests)
 
 
-def differences(broker: str | None = None) -> list[Difference]:
-    """Return the list, or the part of it that shows with one broker."""
+def differences(broker: str | None = None, suite: str | None = None) -> list[Difference]:
+    """Return the list, or the part of it that shows with one broker, in one suite."""
     found = [Difference.of(entry) for entry in yaml.safe_load(LIST.read_text(encoding="utf-8"))]
-    return [one for one in found if broker is None or broker in one.brokers]
+    return [one for one in found if (broker is None or broker in one.brokers) and (suite is None or suite == one.suite)]
 
 
 @dataclass(frozen=True)

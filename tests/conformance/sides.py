@@ -70,16 +70,22 @@ class Sides:
                 "TEST_BROKER": broker,
                 "TEST_BACKEND": f"{redis}{PLAIN_RESULTS}",
                 "SUITE_REDIS": f"{redis}{OWN[PLAIN]}",
+                "SUITE_BROKER": f"{redis}{OWN[PLAIN]}" if self.suite.broker == "redis" else broker,
             },
         )
         settings = self.host.run("cat /etc/celery/environment")
         address = dict(re.findall(r"^(CELERY_BROKER_URL|CELERY_RESULT_BACKEND)='(.*)'$", settings, re.MULTILINE))
+        own = f"{redis}{OWN[PLATFORM]}"
         self._write(
             PLATFORM,
             {
                 "TEST_BROKER": address["CELERY_BROKER_URL"],
                 "TEST_BACKEND": address["CELERY_RESULT_BACKEND"],
-                "SUITE_REDIS": f"{redis}{OWN[PLATFORM]}",
+                "SUITE_REDIS": own,
+                "SUITE_BROKER": f"{redis}{OWN[PLATFORM]}"
+                if self.suite.broker == "redis"
+                else address["CELERY_BROKER_URL"],
+                "SUITE_RUNTIME": "yes",
             },
         )
 

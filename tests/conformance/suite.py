@@ -1,7 +1,6 @@
-"""Fetch Celery's integration suite, and make an application of it that the platform deploys.
+"""Fetch the integration suite of Celery or kombu, and make an application of it that the platform deploys.
 
-Nothing of the suite enters the repository: it comes from the source distribution of a Celery version on PyPI, and goes
-to .cache/conformance.
+Nothing of a suite enters the repository: it comes from the source distribution on PyPI, and goes to .cache/conformance.
 """
 
 from __future__ import annotations
@@ -28,6 +27,15 @@ NEEDS = (
 )
 GROUPS = ("brokers", "results", "workers")  # beat, Flower and a web side would only disturb
 HOST = "celery1"
+SUITES = ("celery", "kombu")
+# What of a suite is run, by broker: kombu's has tests of services that the platform does not have, too.
+TESTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "celery": {"rabbitmq": ("t/integration",), "redis": ("t/integration",)},
+    "kombu": {
+        "rabbitmq": ("t/integration/test_py_amqp.py",),
+        "redis": ("t/integration/test_redis.py", "t/integration/test_redis_brpop_qos.py"),
+    },
+}
 # An application that has nothing: the suite makes applications of its own.
 APP = """from celery import Celery
 
@@ -35,34 +43,36 @@ app = Celery("conformance", broker="memory://")
 """
 
 
-def locked_celery() -> str:
-    """Return the version of Celery that the tasks application is locked to.
+def locked(package: str) -> str:
+    """Return the version of a package that the tasks application is locked to.
 
     Raises:
-        LookupError: the lock does not name Celery.
+        LookupError: the lock does not name the package.
     """
-    found = re.search(r"^celery==(\S+)", (ROOT / "app/requirements.lock").read_text(), re.MULTILINE)
+    found = re.search(rf"^{package}==(\S+)", (ROOT / "app/requirements.lock").read_text(), re.MULTILINE)
     if not found:
-        raise LookupError("app/requirements.lock names no celery")
+        raise LookupError(f"app/requirements.lock names no {package}")
     return found[1]
 
 
 @dataclass(frozen=True)
 class Suite:
-    """The suite of a version of Celery, and its place on a lab host.
+    """The suite of a version of Celery or kombu, and its place on a lab host.
 
     Args:
-        version: of Celery.
+        package: celery or kombu.
+        version: of the package.
         broker: rabbitmq or redis.
     """
 
+    package: str
     version: str
     broker: str
 
     @property
     def folder(self) -> Path:
         """Where everything of this suite is."""
-        return CACHE / f"{self.version}-{self.broker}"
+        return CACHE / f"{self.package}-{self.version}-{self.broker}"
 
     @property
     def inventory(self) -> Path:
@@ -75,7 +85,7 @@ class Suite:
         Raises:
             subprocess.CalledProcessError: a package cannot be had.
         """
-        source = fetch(self.version)
+        source = fetch(self.package, self.version)
         app = self.folder / "app"
         shutil.rmtree(app, ignore_errors=True)
         shutil.copytree(source / "t", app / "t")
@@ -98,7 +108,9 @@ class Suite:
         if not kept.exists():
             wanted = [pins(source).get(name, name) for name in NEEDS]
             asked = self.folder / "requirements.in"
-            asked.write_text("\n".join([f"celery[{EXTRAS}]=={self.version}", *wanted, ""]))
+            celery = self.version if self.package == "celery" else locked("celery")
+            pinned = [] if self.package == "celery" else [f"{self.package}=={self.version}"]
+            asked.write_text("\n".join([f"celery[{EXTRAS}]=={celery}", *pinned, *wanted, ""]))
             command = [UV, "pip", "compile", "--quiet", "--python-version", "3.13", "--output-file", str(kept)]
             subprocess.run([*command, "--no-emit-index-url", "--no-header", str(asked)], check=True, cwd=ROOT)
         shutil.copy(kept, app)
@@ -115,18 +127,18 @@ def pins(source: Path) -> dict[str, str]:
     return {name: line for name, line in found.items() if name}
 
 
-def fetch(version: str) -> Path:
-    """Return the unpacked source distribution of a version of Celery.
+def fetch(package: str, version: str) -> Path:
+    """Return the unpacked source distribution of a version of a package.
 
     Raises:
         subprocess.CalledProcessError: PyPI does not have it, or cannot be reached.
     """
-    place = CACHE / f"celery-{version}"
+    place = CACHE / f"{package}-{version}"
     if not place.is_dir():
         CACHE.mkdir(parents=True, exist_ok=True)
         download = [UV, "tool", "run", "pip", "download", "--quiet", "--no-binary", ":all:", "--no-deps"]
-        subprocess.run([*download, "--dest", str(CACHE), f"celery=={version}"], check=True, cwd=CACHE)
-        (archive,) = CACHE.glob(f"celery-{version}.tar.gz")
+        subprocess.run([*download, "--dest", str(CACHE), f"{package}=={version}"], check=True, cwd=CACHE)
+        (archive,) = CACHE.glob(f"{package}-{version}.tar.gz")
         with tarfile.open(archive) as tar:
             tar.extractall(CACHE, filter="data")
     return place
