@@ -12,6 +12,8 @@ import sys
 from typing import Any
 
 _WROTE_BY = "celery_on_hosts.web.exceptions"
+_LOGGER = "django.request"
+_REASON = "_celery_on_hosts_reason"
 
 
 def install(log: Any) -> None:
@@ -25,18 +27,33 @@ def install(log: Any) -> None:
     from django.core.signals import got_request_exception
 
     def write(sender: object, request: Any = None, **_: object) -> None:
-        if sys.exc_info()[0] is not None and not is_logged():
+        if sys.exc_info()[0] is None:
+            return
+        if is_logged():
+            setattr(request, _REASON, sys.exc_info())
+        else:
             log.exception("%s %s", getattr(request, "method", "?"), getattr(request, "path", "?"))
 
     got_request_exception.connect(write, weak=False, dispatch_uid=_WROTE_BY)
+    logging.getLogger(_LOGGER).addFilter(add_reason)
+
+
+def add_reason(record: logging.LogRecord) -> bool:
+    """Add the exception to a record of a page that failed, where a middleware answered and Django knows of none."""
+    request = getattr(record, "request", None)
+    reason = getattr(request, _REASON, None)
+    if reason:
+        delattr(request, _REASON)  # with the frames of the exception, which have the request
+        record.exc_info = record.exc_info or reason
+    return True
 
 
 def is_logged() -> bool:
     """Return whether a handler of the application's own writes what Django says of a view that failed."""
     from django.utils.log import AdminEmailHandler
 
-    logger: logging.Logger | None = logging.getLogger("django.request")
-    record = logging.LogRecord("django.request", logging.ERROR, __file__, 0, "", (), None)
+    logger: logging.Logger | None = logging.getLogger(_LOGGER)
+    record = logging.LogRecord(_LOGGER, logging.ERROR, __file__, 0, "", (), None)
     if not logger or not logger.isEnabledFor(record.levelno) or not logger.filter(record):
         return False
     while logger:
