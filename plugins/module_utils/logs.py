@@ -27,18 +27,23 @@ def ends(programs: Iterable[str], folder: str) -> str:
     return ends_of(os.path.join(folder, f"{program}.log") for program in programs)
 
 
-def ends_of(paths: Iterable[str], begins: Mapping[str, int] | None = None, count: int = LINES) -> str:
+def ends_of(paths: Iterable[str], begins: Mapping[str, int] | None = None, count: int = LINES, errors: int = 0) -> str:
     """Return the last lines of log files, as `ends` does.
 
     Args:
         paths: the files.
         begins: how long files were at a moment: what they had then is left out.
         count: how many lines of each.
+        errors: how many of each log's first lines with ``[error]`` are quoted, too: RabbitMQ says first what is wrong,
+            and then how each of its processes ended.
     """
     found = []
     for path in paths:
         lines = _last(path, (begins or {}).get(path, 0))
         last = lines[-count:]
+        first = [line for line in lines if "[error]" in line][:errors]
+        unseen = [line for line in first if line not in last]
+        found += [f"The first errors in {path}:", *(f"  {line}" for line in unseen)] if unseen else []
         earlier = [line for line in _causes(lines) if line not in last]
         found += [f"The last lines of {path}:", *(f"  {line}" for line in last)] if last else []
         found += ["The exceptions that led there:", *(f"  {line}" for line in earlier)] if earlier else []

@@ -118,7 +118,7 @@ class Systemd:
         except OSError:
             journal = ""
         lines = f"\nThe last lines of its log:\n{journal}" if journal else ""
-        if own := logs.ends_of(self.own_logs, self.own_logs, count=30):  # an Erlang crash is long
+        if own := logs.ends_of(self.own_logs, self.own_logs, count=30, errors=10):
             lines += f"\n{own}"
         return ServiceError(
             message + lines,

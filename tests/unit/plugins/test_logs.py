@@ -49,3 +49,14 @@ def test_the_cause_of_an_exception_is_quoted_where_the_last_lines_lack_it(tmp_pa
     log.write_text("Traceback (most recent call last):\nKeyError: 1\nready\n", encoding="utf-8")
     assert "led there" not in ends_of([str(log)])
     assert "secret" not in ends_of([str(log)])
+
+
+def test_the_first_errors_are_quoted_before_a_long_crash(tmp_path: Path) -> None:
+    log = tmp_path / "rabbit.log"
+    crash = [f"1 [error] crasher: line {number}" for number in range(60)]
+    log.write_text("\n".join(["0 [info] starting", "1 [error] disk_free_limit.absolute invalid", *crash]))
+    said = ends_of([str(log)], count=30, errors=3).splitlines()
+    assert said[:3] == [f"The first errors in {log}:", "  1 [error] disk_free_limit.absolute invalid", f"  {crash[0]}"]
+    assert said[4] == f"The last lines of {log}:"
+    assert len(said) == 4 + 1 + 30
+    assert "first errors" not in ends_of([str(log)], count=80, errors=3), "they are among the last lines"
